@@ -1,0 +1,64 @@
+"""Who calls: the bearer key of a request, checked for what the path needs."""
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.keys import Key
+from api.wiring import Service
+from retrieval.errors import Forbidden, Unauthorized
+
+_bearer = HTTPBearer(auto_error=False, description="A key made by `quotebase keys create`")
+
+LOCAL_KEY = Key("local", "admin", "the command line on this machine", "", "")
+
+
+def service_of_request(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(service_of_request)]
+
+
+def _any_key(
+    service: ServiceOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Key:
+    if credentials is None:
+        raise Unauthorized("no key was sent: add the header  Authorization: Bearer <key>")
+    if hmac.compare_digest(credentials.credentials.encode(), service.local_token.encode()):
+        return LOCAL_KEY
+    key = service.keys.find(credentials.credentials)
+    if key is None:
+        raise Unauthorized("the key is not known here: make one with  quotebase keys create")
+    return key
+
+
+def _dataset_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
+    if key.kind == "app":
+        raise Forbidden(
+            "this is an app key, which opens only the chat of its app: use a dataset key "
+            "(quotebase keys create --datasets) here"
+        )
+    return key
+
+
+def _app_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
+    if key.kind != "app":
+        raise Forbidden(
+            f"this is {'an admin' if key.kind == 'admin' else 'a dataset'} key, and chat takes an app key only, "
+            "because the app says which datasets and prompts to use: make one with  quotebase keys create --app NAME"
+        )
+    return key
+
+
+DatasetKey = Annotated[Key, Depends(_dataset_key)]
+AppKey = Annotated[Key, Depends(_app_key)]
+
+
+def require_dataset(key: Key, dataset_id: str) -> None:
+    """Raises Forbidden if the key does not open the dataset."""
+    if not key.may_use(dataset_id):
+        raise Forbidden(f"this key does not open the dataset {dataset_id}: use a key that names it")

@@ -1,0 +1,1 @@
+"""The chat layer: search, prompt, answer, and the four shapes it goes out in."""

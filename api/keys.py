@@ -1,0 +1,75 @@
+"""Keys: who may do what. Only a hash is kept; the key itself is shown once, when it is made."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from retrieval.errors import KeyNotFound
+from retrieval.store import Store
+from retrieval.types import Document, new_id, now
+
+KIND = "key"
+
+KeyKind = Literal["admin", "dataset", "app"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key opens: everything, datasets (named ones, or all if none is named), or one app's chat."""
+
+    id: str
+    kind: KeyKind
+    name: str
+    prefix: str
+    created_at: str
+    app_id: str = ""
+    dataset_ids: tuple[str, ...] = ()
+
+    def may_use(self, dataset_id: str) -> bool:
+        return self.kind == "admin" or (
+            self.kind == "dataset" and (not self.dataset_ids or dataset_id in self.dataset_ids)
+        )
+
+
+class Keys:
+    """The keys in a store. A document's id is the key's SHA-256: 256 random bits need no salt."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create(
+        self, kind: KeyKind, name: str = "", app_id: str = "", dataset_ids: tuple[str, ...] = ()
+    ) -> tuple[Key, str]:
+        """A new key, and its secret, which cannot be had again."""
+        secret = f"qb-{kind}-{secrets.token_urlsafe(32)}"
+        prefix = secret[: len(kind) + 10]
+        key = Key(new_id(), kind, name, prefix, now().isoformat(), app_id, dataset_ids)
+        self._store.put_document(KIND, _digest(secret), asdict(key))
+        return key, secret
+
+    def find(self, secret: str) -> Key | None:
+        document = self._store.find_document(KIND, _digest(secret))
+        return _from_document(document) if document else None
+
+    def list(self) -> list[Key]:
+        """Oldest first."""
+        return [_from_document(document) for document in self._store.list_documents(KIND)]
+
+    def revoke(self, key_id: str) -> None:
+        """From now on the key opens nothing. Raises KeyNotFound."""
+        for document in self._store.list_documents(KIND):
+            if document.body["id"] == key_id:
+                self._store.delete_document(KIND, document.id)
+                return
+        raise KeyNotFound(f"there is no key with the id {key_id!r}: see the ids with quotebase keys list")
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _from_document(document: Document) -> Key:
+    body: Mapping[str, Any] = document.body
+    return Key(**{**body, "dataset_ids": tuple(body["dataset_ids"])})

@@ -1,0 +1,77 @@
+"""What the command line prints: results on stdout, all else on stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ingest.jobs import ImportReport, ReportProgress
+from retrieval.embedding import Progress as ModelProgress
+from retrieval.types import Quote
+
+COUNTS = ("read", "added", "updated", "unchanged", "rejected", "embedded")
+
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value, and nothing else, on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_line(text: str = "") -> None:
+    _out.print(Text(text))
+
+
+def print_note(text: str) -> None:
+    """For the person, not for the program that reads stdout."""
+    _err.print(Text(text))
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], as_json: bool) -> None:
+    """All of each row as JSON, or the named columns as a table."""
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(str(row[column])) for column in columns))
+    _out.print(table)
+
+
+def print_quotes(quotes: Sequence[Quote]) -> None:
+    for place, quote in enumerate(quotes, start=1):
+        _out.print(Text.assemble((f"{place}. {quote.score:.4f}  ", "bold"), quote.record.q))
+        for line in quote.record.a.splitlines():
+            _out.print(Text(f"   {line}"))
+        _out.print(
+            Text(f"   {quote.collection_name} · {quote.record.tokens} tokens · {quote.record.id}", "dim")
+        )
+
+
+def print_report(report: ImportReport) -> None:
+    counts = ", ".join(f"{name} {getattr(report, name)}" for name in COUNTS)
+    print_line(f"{report.file} → {report.dataset}/{report.collection}: {counts} ({report.seconds:.1f} s)")
+    for problem in report.problems:
+        print_note(f"  line {problem.line}, {problem.column}: {problem.reason}")
+
+
+@contextmanager
+def import_progress(name: str) -> Iterator[ReportProgress]:
+    """A bar on stderr while a file is imported."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[rows]} rows"), console=_err, transient=True) as progress:
+        task = progress.add_task(name, total=1.0, rows=0)
+        yield lambda report, share: progress.update(task, completed=share, rows=report.read)
+
+
+def model_progress() -> ModelProgress:
+    """A line on stderr for each step of preparing the model."""
+    return lambda what, share: print_note(f"{what}: {share:.0%}")

@@ -1,0 +1,174 @@
+"""The same library through the server that holds its data directory.
+
+A running server leaves its address and a token in ``server.json`` in the data directory, readable
+by its owner only: whoever may read the directory owns what is in it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from ingest.jobs import ImportReport, ReportProgress
+from ingest.mapping import RowProblem
+from retrieval.errors import (
+    DatasetNotFound,
+    DirectoryInUse,
+    QuotebaseError,
+    StoreUnavailable,
+    UnreadableFile,
+)
+from retrieval.library import no_dataset_named
+from retrieval.types import Dataset, ModelBinding, Quote, Record, Score, SearchRequest, SearchResult, now
+
+SERVER_FILE = "server.json"
+
+
+@contextmanager
+def announce_server(data_dir: Path, url: str, token: str) -> Iterator[None]:
+    """Let the command line find this server while the body runs."""
+    path = data_dir / SERVER_FILE
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump({"url": url, "token": token, "pid": os.getpid()}, stream)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def connect(data_dir: Path, in_use: DirectoryInUse) -> Iterator["RemoteLibrary"]:
+    """The server that holds the directory.
+
+    Raises:
+        DirectoryInUse: ``in_use``, if what holds the directory is no server.
+        StoreUnavailable: the server went away in the middle.
+    """
+    with closing(_client(data_dir, in_use)) as client:
+        try:
+            yield RemoteLibrary(client)
+        except httpx2.HTTPError as error:
+            raise StoreUnavailable(
+                f"the server at {client.base_url} stopped answering ({error}): try again"
+            ) from error
+
+
+def _client(data_dir: Path, in_use: DirectoryInUse) -> httpx2.Client:
+    """A client of the server, which has answered."""
+    try:
+        server = json.loads((data_dir / SERVER_FILE).read_text())
+        headers = {"Authorization": f"Bearer {server['token']}"}
+        # An import may take hours; the server answers when it is done.
+        client = httpx2.Client(base_url=server["url"], headers=headers, timeout=None)
+        client.get("/health").raise_for_status()
+    except (OSError, ValueError, KeyError, httpx2.HTTPError) as error:
+        raise in_use from error
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLibrary:
+    """What the command line needs of a library, over HTTP."""
+
+    client: httpx2.Client
+
+    def list_datasets(self) -> list[Dataset]:
+        return [_dataset(item) for item in self._post("list", json={"parentId": ""})]
+
+    def dataset_named(self, name: str) -> Dataset:
+        """Raises DatasetNotFound, with the names there are."""
+        datasets = self.list_datasets()
+        for dataset in datasets:
+            if dataset.name == name:
+                return dataset
+        raise DatasetNotFound(no_dataset_named(name, datasets))
+
+    def create_dataset(self, name: str) -> Dataset:
+        self._post("create", json={"name": name})
+        return self.dataset_named(name)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        self._read(self.client.delete("/api/core/dataset/delete", params={"id": dataset_id}))
+
+    def import_file(
+        self, dataset: Dataset, path: Path, collection_name: str | None, _on_progress: ReportProgress | None
+    ) -> ImportReport:
+        """Replies when the server is done. Raises what the server's import raised."""
+        name = collection_name or path.name
+        try:
+            with path.open("rb") as stream:
+                data = self._post(
+                    "collection/create/template",
+                    files={"file": (name, stream, "text/csv")},
+                    data={"data": json.dumps({"datasetId": dataset.id})},
+                )
+        except OSError as error:
+            raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
+        report = data["report"]
+        problems = tuple(RowProblem(**problem) for problem in report["problems"])
+        return ImportReport(**{**report, "file": str(path), "problems": problems})
+
+    def search(self, request: SearchRequest) -> SearchResult:
+        body = {
+            "datasetIds": list(request.dataset_ids),
+            "text": request.text,
+            "limit": request.limit,
+            "similarity": request.similarity,
+            "searchMode": request.mode,
+            "topK": request.top_k,
+        }
+        data = self._post("searchTest", json=body)
+        datasets = {dataset.id: dataset for dataset in self.list_datasets()}
+        model = datasets[request.dataset_ids[0]].model
+        quotes = tuple(_quote(item) for item in data["list"])
+        return SearchResult(
+            quotes,
+            request,
+            model,
+            seconds=float(data["duration"].rstrip("s")),
+        )
+
+    def _post(self, path: str, **content: Any) -> Any:
+        return self._read(self.client.post(f"/api/core/dataset/{path}", **content))
+
+    def _read(self, response: httpx2.Response) -> Any:
+        body = response.json()
+        if body.get("code") == 200:
+            return body["data"]
+        kinds = {kind.code: kind for kind in _all_errors(QuotebaseError)}
+        raise kinds.get(body["statusText"], QuotebaseError)(body["message"])
+
+
+def _all_errors(kind: type[QuotebaseError]) -> Iterator[type[QuotebaseError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _all_errors(child)
+
+
+def _dataset(item: dict[str, Any]) -> Dataset:
+    model = item["vectorModel"]
+    binding = ModelBinding(model["model"], model["dimension"], model["fingerprint"])
+    return Dataset(item["_id"], item["name"], binding, item["intro"], now(), now())
+
+
+def _quote(item: dict[str, Any]) -> Quote:
+    record = Record(
+        item["id"],
+        item["datasetId"],
+        item["collectionId"],
+        item["q"],
+        item["a"],
+        item["chunkIndex"],
+        item["tokens"],
+        datetime.fromisoformat(item["updateTime"]),
+    )
+    scores = tuple(Score(score["type"], score["value"], score["index"]) for score in item["score"])
+    return Quote(record, item["sourceName"], scores, passage_id=0)

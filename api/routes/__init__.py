@@ -1,0 +1,1 @@
+"""HTTP paths, a file for each noun."""

@@ -1,0 +1,141 @@
+"""Datasets, collections and records: ``/api/core/dataset/…``."""
+
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import ValidationError
+
+from api.auth import DatasetKey, ServiceOf, require_dataset
+from api.errors import describe_validation
+from api.schemas import Wire, envelope
+from api.schemas.datasets import (
+    MAX_PUSH,
+    CollectionCreate,
+    DatasetCreate,
+    DatasetList,
+    PushData,
+    SearchTest,
+    dataset_item,
+    search_reply,
+)
+from ingest.jobs import import_file
+from retrieval.errors import Forbidden, InvalidRequest
+
+router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
+
+Envelope = dict[str, Any]
+
+
+class UploadTarget(Wire):
+    dataset_id: str
+
+
+@router.post("/list")
+def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None = None) -> Envelope:
+    """The datasets that the key opens."""
+    wanted = body.search_key.lower() if body else ""
+    datasets = service.library.store.list_datasets()
+    return envelope(
+        [
+            dataset_item(dataset)
+            for dataset in datasets
+            if key.may_use(dataset.id) and wanted in dataset.name.lower()
+        ]
+    )
+
+
+@router.post("/create")
+def create_dataset(body: DatasetCreate, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """A dataset bound to the present embedding model; its id."""
+    if key.dataset_ids:
+        raise Forbidden("this key opens named datasets only: create datasets with an admin key")
+    return envelope(service.library.create_dataset(body.name, body.intro).id)
+
+
+@router.get("/detail")
+def dataset_detail(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+    require_dataset(key, id)
+    dataset = service.library.store.get_dataset(id)
+    return envelope({**dataset_item(dataset), "dataAmount": service.library.store.count_records(id)})
+
+
+@router.delete("/delete")
+def delete_dataset(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """With everything in it."""
+    require_dataset(key, id)
+    service.library.delete_dataset(id)
+    return envelope(None)
+
+
+@router.post("/collection/create")
+def create_collection(body: CollectionCreate, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """An empty collection; its id."""
+    require_dataset(key, body.dataset_id)
+    return envelope(service.library.store.create_collection(body.dataset_id, body.name, body.tags).id)
+
+
+@router.delete("/collection/delete")
+def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """With its records."""
+    require_dataset(key, service.library.store.get_collection(id).dataset_id)
+    service.library.delete_collection(id)
+    return envelope(None)
+
+
+@router.post("/collection/create/template")
+def import_table(
+    service: ServiceOf, key: DatasetKey, file: Annotated[UploadFile, File()], data: Annotated[str, Form()]
+) -> Envelope:
+    """Import a CSV file ``q,a,indexes`` into the collection of its name; replies when all is searchable."""
+    try:
+        target = UploadTarget.model_validate_json(data)
+    except ValidationError as error:
+        param, message = describe_validation(error.errors())
+        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
+    require_dataset(key, target.dataset_id)
+    dataset = service.library.store.get_dataset(target.dataset_id)
+    name = Path(file.filename or "upload.csv").name
+    with tempfile.TemporaryDirectory(prefix="quotebase-") as folder:
+        path = Path(folder) / "upload.csv"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(file.file, copy)
+        report = import_file(service.library, dataset, path, file_name=name)
+    errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
+    results = {"insertLen": report.added, "overToken": [], "repeat": [], "error": errors}
+    return envelope({"collectionId": report.collection_id, "results": results, "report": asdict(report)})
+
+
+@router.post("/data/pushData")
+def push_data(body: PushData, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """Add up to 200 records to a collection; replies when they are searchable."""
+    if len(body.data) > MAX_PUSH:
+        raise InvalidRequest(f"data has {len(body.data)} items, at most {MAX_PUSH} go in one request", "data")
+    collection = service.library.store.get_collection(body.collection_id)
+    require_dataset(key, collection.dataset_id)
+    errors = [
+        {"index": place, "error": "q is empty"} for place, item in enumerate(body.data) if not item.q.strip()
+    ]
+    drafts = [item.to_draft() for item in body.data if item.q.strip()]
+    result = service.library.add_records(collection, drafts)
+    return envelope(
+        {
+            "insertLen": len(result.added),
+            "overToken": [],
+            "repeat": [],
+            "error": errors,
+            "unchanged": result.unchanged,
+        }
+    )
+
+
+@router.post("/searchTest")
+def search_test(body: SearchTest, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """Scored quotes for a text."""
+    request = body.to_request()
+    for dataset_id in request.dataset_ids:
+        require_dataset(key, dataset_id)
+    return envelope(search_reply(service.library.search(request)))

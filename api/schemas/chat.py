@@ -1,0 +1,42 @@
+"""The chat request."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas import Wire
+from retrieval.completion import Message
+
+PASSED_ON = ("tools", "tool_choice", "parallel_tool_calls")
+"""Request fields that go to the completion backend as they are."""
+
+
+class ChatMessage(BaseModel):
+    """OpenAI's message; what is not named here is passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+
+    def to_message(self) -> Message:
+        role = "system" if self.role == "developer" else self.role
+        return Message(role, self.content or "", self.__pydantic_extra__ or {})
+
+
+class ChatRequest(Wire):
+    """FastGPT's request, which OpenAI's is a case of."""
+
+    chat_id: str | None = None
+    response_chat_item_id: str | None = None
+    stream: bool = False
+    detail: bool = False
+    variables: dict[str, Any] = Field(default_factory=dict)
+    messages: list[ChatMessage] = Field(min_length=1)
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = Field(default=None, alias="tool_choice")
+    parallel_tool_calls: bool | None = Field(default=None, alias="parallel_tool_calls")
+
+    @property
+    def options(self) -> dict[str, object]:
+        return {name: value for name in PASSED_ON if (value := getattr(self, name)) is not None}

@@ -1,0 +1,165 @@
+"""Running a BERT sentence encoder on OpenVINO: the graph, saving it, and the engine.
+
+The graph ends in mean pooling and unit length, so that a batch goes in as token ids and comes out
+as (n, dim) embeddings. It is built from the weights directly: no torch, no tracing.
+
+Measured on two cores with AVX-512 BF16 (``python -m benchmarks embedding``): batches between 1,024
+and 4,096 tokens, and latency against throughput scheduling, are within 10 % of one another; more
+than 70 % of the time is spent in matrix products at the processor's own ceiling.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+import openvino.opset13 as ops
+from tokenizers import Tokenizer
+
+from retrieval.embedding.batching import batches_by_length
+from retrieval.embedding.e5_file import E5Weights
+from retrieval.types import Embeddings
+
+MAX_BATCH_TOKENS = 2048
+"""Tokens of one inference. More is no faster, and makes a query beside an import wait longer."""
+
+_MASKED = np.float32(-10_000)
+
+
+def save_graph(weights: E5Weights, path: Path) -> None:
+    """Write the encoder as OpenVINO IR: ``path`` (.xml) and a .bin of fp16 weights beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ov.save_model(_Graph(weights).build(), path, compress_to_fp16=True)
+
+
+class OpenVinoEncoder:
+    """Token ids to embeddings, in bf16 where the processor has it and fp32 where not.
+
+    The compiled model is cached in ``cache_dir``, so that a later process starts without compiling.
+    Safe to call from several threads: each has an inference request of its own.
+    """
+
+    def __init__(self, graph: Path, tokenizer: Path, max_tokens: int, cache_dir: Path) -> None:
+        core = ov.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if has_bf16 else "f32"
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(max_tokens)
+        # A text that contains </s> says so, and does not end there.
+        self._tokenizer.encode_special_tokens = True
+        self._model = core.compile_model(
+            graph,
+            "CPU",
+            {
+                "CACHE_DIR": str(cache_dir),
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": self.precision,
+            },
+        )
+        self._requests = threading.local()
+
+    @property
+    def dim(self) -> int:
+        return int(self._model.output(0).partial_shape[1].get_length())
+
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """(n, dim) float32, unit rows, in the order of ``texts``."""
+        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        for batch in batches_by_length([len(ids) for ids in token_ids], MAX_BATCH_TOKENS):
+            embeddings[batch] = self._infer([token_ids[position] for position in batch])
+        return embeddings
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens the model reads for ``texts``, special ones included."""
+        return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+
+    def _infer(self, token_ids: Sequence[Sequence[int]]) -> Embeddings:
+        longest = max(map(len, token_ids))
+        ids = np.ones((len(token_ids), longest), dtype=np.int32)
+        mask = np.zeros_like(ids)
+        for row, tokens in enumerate(token_ids):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        result: Embeddings = self._request().infer([ids, mask], share_inputs=True)[0]
+        return result
+
+    def _request(self) -> ov.InferRequest:
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._model.create_infer_request()
+        return self._requests.own
+
+
+class _Graph:
+    """Builds the encoder node by node, as in Devlin et al. 2019 with exact (erf) GELU."""
+
+    def __init__(self, weights: E5Weights) -> None:
+        self._shape = weights.shape
+        self._tensors = weights.tensors
+
+    def build(self) -> ov.Model:
+        ids = ops.parameter([-1, -1], np.int32, name="input_ids")
+        mask = ops.parameter([-1, -1], np.int32, name="attention_mask")
+        present = ops.convert(mask, "f32")
+        absent = ops.subtract(ops.constant(np.float32(1)), ops.unsqueeze(present, _ints(1, 2)))
+        bias = ops.multiply(absent, ops.constant(_MASKED))
+        states = self._embed(ids)
+        for layer in range(self._shape.layers):
+            states = self._layer(states, bias, f"encoder.layer.{layer}")
+        return ov.Model([_mean_of_present(states, present)], [ids, mask], "sentence_encoder")
+
+    def _embed(self, ids: ov.Node) -> ov.Node:
+        length = ops.gather(ops.shape_of(ids), _ints(1), _ints(0))
+        positions = ops.slice(
+            self._constant("embeddings.position_embeddings.weight"), _ints(0), length, _ints(1), _ints(0)
+        )
+        words = ops.gather(self._constant("embeddings.word_embeddings.weight"), ids, _ints(0))
+        kind = ops.constant(self._tensors["embeddings.token_type_embeddings.weight"][0])
+        summed = ops.add(ops.add(words, ops.unsqueeze(positions, _ints(0))), kind)
+        return self._norm(summed, "embeddings.LayerNorm")
+
+    def _layer(self, states: ov.Node, bias: ov.Node, name: str) -> ov.Node:
+        query, key, value = (
+            self._heads(self._linear(states, f"{name}.attention.self.{part}"))
+            for part in ("query", "key", "value")
+        )
+        mixed = ops.scaled_dot_product_attention(query, key, value, bias)
+        joined = ops.reshape(ops.transpose(mixed, _ints(0, 2, 1, 3)), _ints(0, 0, self._shape.hidden), True)
+        attended = self._linear(joined, f"{name}.attention.output.dense")
+        states = self._norm(ops.add(states, attended), f"{name}.attention.output.LayerNorm")
+        inner = ops.gelu(self._linear(states, f"{name}.intermediate.dense"), "erf")
+        return self._norm(
+            ops.add(states, self._linear(inner, f"{name}.output.dense")), f"{name}.output.LayerNorm"
+        )
+
+    def _heads(self, states: ov.Node) -> ov.Node:
+        """(batch, length, hidden) to (batch, heads, length, hidden / heads)."""
+        heads = self._shape.heads
+        split = ops.reshape(states, _ints(0, 0, heads, self._shape.hidden // heads), True)
+        return ops.transpose(split, _ints(0, 2, 1, 3))
+
+    def _linear(self, states: ov.Node, name: str) -> ov.Node:
+        product = ops.matmul(states, self._constant(f"{name}.weight"), False, True)
+        return ops.add(product, self._constant(f"{name}.bias"))
+
+    def _norm(self, states: ov.Node, name: str) -> ov.Node:
+        normal = ops.mvn(states, _ints(-1), True, self._shape.epsilon, "inside_sqrt")
+        scaled = ops.multiply(normal, self._constant(f"{name}.weight"))
+        return ops.add(scaled, self._constant(f"{name}.bias"))
+
+    def _constant(self, name: str) -> ov.Node:
+        return ops.constant(self._tensors[name])
+
+
+def _mean_of_present(states: ov.Node, present: ov.Node) -> ov.Node:
+    """Mean over the unmasked tokens, scaled to unit length: (batch, hidden)."""
+    weight = ops.unsqueeze(present, _ints(2))
+    total = ops.reduce_sum(ops.multiply(states, weight), _ints(1))
+    mean = ops.divide(total, ops.reduce_sum(weight, _ints(1)))
+    return ops.normalize_l2(mean, _ints(1), 1e-12, "max")
+
+
+def _ints(*values: int) -> npt.NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)

@@ -1,0 +1,69 @@
+"""The one place that speaks to OpenAI-compatible endpoints, through the official client.
+
+The client retries connection errors, time-outs, 408, 409, 429 and 5xx with backoff and honours
+Retry-After. What still fails comes out as :class:`EndpointError`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+MAX_RETRIES = 4
+
+
+class EndpointError(Exception):
+    """An endpoint that could not be reached or did not answer as it should; the message names it."""
+
+
+class OpenAIClient:
+    """An OpenAI-compatible API at ``base_url``. Safe to use from several threads."""
+
+    def __init__(
+        self, base_url: str, api_key: str | None, timeout_s: float, max_retries: int = MAX_RETRIES
+    ) -> None:
+        self._base_url = base_url
+        self._client = openai.OpenAI(
+            # Local servers need no key, the client insists on one.
+            api_key=api_key or "none",
+            base_url=base_url,
+            timeout=timeout_s,
+            max_retries=max_retries,
+        )
+
+    def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """One vector a text, in their order. Raises EndpointError."""
+        with self._translated():
+            reply = self._client.embeddings.create(model=model, input=list(texts), encoding_format="float")
+        vectors = [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
+        if len(vectors) != len(texts):
+            raise EndpointError(f"{self._base_url} gave {len(vectors)} embeddings for {len(texts)} texts")
+        return vectors
+
+    def stream_chat(
+        self, model: str, messages: Sequence[Mapping[str, object]], options: Mapping[str, object]
+    ) -> Iterator[ChatCompletionChunk]:
+        """The chunks of a streamed chat completion, usage included. Raises EndpointError at any chunk."""
+        with self._translated():
+            stream = self._client.chat.completions.create(
+                model=model,
+                messages=cast("Any", list(messages)),
+                stream=True,
+                stream_options={"include_usage": True},
+                extra_body=dict(options),
+            )
+            with stream:
+                yield from stream
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except openai.APIStatusError as error:
+            raise EndpointError(f"{self._base_url} answered {error.status_code}: {error.message}") from error
+        except openai.APIConnectionError as error:
+            raise EndpointError(f"{self._base_url} cannot be reached: {error.__cause__ or error}") from error
+        except openai.OpenAIError as error:
+            raise EndpointError(f"{self._base_url} failed: {error}") from error

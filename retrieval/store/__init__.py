@@ -1,0 +1,206 @@
+"""The truth: datasets, collections, records, passages with their embeddings, and documents.
+
+:class:`Store` is the contract; :mod:`.sqlite` and :mod:`.mongo` fulfil it, and one test suite
+(``tests/contracts/test_store.py``) holds both to it. Nothing outside this package knows which one
+is in use.
+"""
+
+from collections.abc import Collection as AnyOf
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from retrieval.types import (
+    Changes,
+    Collection,
+    Dataset,
+    Document,
+    EmbeddedDraft,
+    ModelBinding,
+    Passage,
+    PassageBlock,
+    Record,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an add wrote: the new records in the order of the drafts, and their passages."""
+
+    records: tuple[Record, ...]
+    passages: PassageBlock
+
+
+class Store(Protocol):
+    """Durable state. Every method may be called from any thread.
+
+    A method that changes something returns when the change would survive a power cut, and changes
+    all it says or nothing. "Not found" is a typed error, never ``None``, unless a name says
+    ``find``. Any method raises StoreUnavailable when the database cannot be reached or written.
+    """
+
+    # Datasets
+
+    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
+        """Raises NameTaken if there is one of that name."""
+        ...
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        """Raises DatasetNotFound."""
+        ...
+
+    def find_dataset(self, name: str) -> Dataset | None: ...
+
+    def list_datasets(self) -> list[Dataset]:
+        """Oldest first."""
+        ...
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """With everything in it. Raises DatasetNotFound."""
+        ...
+
+    # Collections
+
+    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
+        """Names may repeat. Raises DatasetNotFound."""
+        ...
+
+    def get_collection(self, collection_id: str) -> Collection:
+        """Raises CollectionNotFound."""
+        ...
+
+    def find_collection(self, dataset_id: str, name: str) -> Collection | None:
+        """The oldest of that name."""
+        ...
+
+    def list_collections(self, dataset_id: str) -> list[Collection]:
+        """Oldest first. Raises DatasetNotFound."""
+        ...
+
+    def delete_collection(self, collection_id: str) -> None:
+        """With its records. Raises CollectionNotFound."""
+        ...
+
+    # Records and passages
+
+    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+        """Store those drafts whose content the collection does not have yet, all or none.
+
+        Passage ids ascend in the order of the drafts and of their passages.
+
+        Raises:
+            CollectionNotFound: it was deleted in the meantime.
+        """
+        ...
+
+    def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
+        """Those of the content hashes that the collection has records for."""
+        ...
+
+    def get_record(self, record_id: str) -> Record:
+        """Raises RecordNotFound."""
+        ...
+
+    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
+        """Oldest first; ``after`` is the id of the last record of the page before."""
+        ...
+
+    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
+        """The record of each passage; passages that are gone are left out."""
+        ...
+
+    def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+        """The passages of each record, by ascending id."""
+        ...
+
+    def delete_records(self, record_ids: Sequence[str]) -> list[int]:
+        """Delete those that exist, with their passages; the ids of the passages."""
+        ...
+
+    def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
+        """Ascending."""
+        ...
+
+    def passage_ids_in(self, collection_id: str) -> list[int]:
+        """Of all records of a collection, ascending."""
+        ...
+
+    def count_records(self, dataset_id: str) -> int: ...
+
+    def count_passages(self, dataset_id: str) -> int: ...
+
+    # What an index needs to catch up
+
+    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+        """The next changes of a dataset after a watermark; 0 is the beginning.
+
+        Additions and removals are numbered by one sequence. At most ``limit`` of each are in one
+        step; repeat from the watermark that is returned until ``is_last``. A passage that was
+        removed again may be missing among the additions.
+        """
+        ...
+
+    def last_sequence(self) -> int:
+        """The highest number given out so far; a watermark above it is of another store."""
+        ...
+
+    # Documents of the layers above
+
+    def put_document(
+        self, kind: str, document_id: str, body: Mapping[str, object], group: str = ""
+    ) -> Document:
+        """Create it, or replace its body and group; ``seq`` stays that of the creation."""
+        ...
+
+    def find_document(self, kind: str, document_id: str) -> Document | None: ...
+
+    def list_documents(
+        self, kind: str, group: str | None = None, newest: int | None = None
+    ) -> list[Document]:
+        """Oldest first; of one group if given, the ``newest`` n only if given."""
+        ...
+
+    def delete_document(self, kind: str, document_id: str) -> bool:
+        """Whether there was one."""
+        ...
+
+    # Upkeep
+
+    def repair(self) -> int:
+        """Undo half-written adds and finish half-done deletes; how many there were.
+
+        For the owner of the data directory only, when nothing else writes.
+        """
+        ...
+
+    def remove_orphans(self) -> int:
+        """Remove passages without a record and records without a passage; how many there were."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_store(data_dir: Path, mongodb_uri: str | None = None) -> Store:
+    """MongoDB if a URI is given, else the file ``quotebase.sqlite`` in ``data_dir``.
+
+    Raises:
+        StoreUnavailable: it cannot be opened or reached, or is of a newer version.
+    """
+    if mongodb_uri:
+        from retrieval.store.mongo import MongoStore
+
+        return MongoStore(mongodb_uri)
+    from retrieval.store.sqlite import SqliteStore
+
+    return SqliteStore(data_dir / "quotebase.sqlite")
+
+
+def drain(store: Store, dataset_id: str, watermark: int, limit: int = 20_000) -> Iterator[Changes]:
+    """All changes after a watermark, step by step."""
+    while True:
+        changes = store.changes_after(dataset_id, watermark, limit)
+        yield changes
+        if changes.is_last:
+            return
+        watermark = changes.watermark

@@ -1,0 +1,53 @@
+"""Passages as columns, and the step of a catch-up: what both stores make of their rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from retrieval.types import Changes, PassageBlock
+
+PassageRow = tuple[int, int, bytes]
+"""(passage id, collection key, embedding as float16 bytes)"""
+
+RemovalRow = tuple[int, int]
+"""(number in the sequence, passage id)"""
+
+Item = TypeVar("Item")
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """``items`` in groups of ``size``, the last one shorter (itertools has it from Python 3.12)."""
+    iterator = iter(items)
+    while group := tuple(islice(iterator, size)):
+        yield group
+
+
+def to_block(rows: Sequence[PassageRow], dim: int) -> PassageBlock:
+    """Columns of the rows, in their order."""
+    embeddings = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16)
+    return PassageBlock(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        collection_keys=np.array([row[1] for row in rows], dtype=np.int64),
+        embeddings=embeddings.reshape(len(rows), dim),
+    )
+
+
+def to_changes(
+    added: Sequence[PassageRow], removed: Sequence[RemovalRow], watermark: int, limit: int, dim: int
+) -> Changes:
+    """One step from two lists that each hold the next ``limit`` rows at most.
+
+    A full list may go on: the step then ends at its last number, and rows of the other list beyond
+    that number wait for the next step.
+    """
+    ends = [rows[-1][0] for rows in (added, removed) if len(rows) == limit]
+    if ends:
+        end = min(ends)
+        added = [row for row in added if row[0] <= end]
+        removed = [row for row in removed if row[0] <= end]
+    else:
+        end = max([watermark, *(rows[-1][0] for rows in (added, removed) if rows)])
+    gone = np.array([passage_id for _, passage_id in removed], dtype=np.int64)
+    return Changes(to_block(added, dim), gone, end, is_last=not ends)

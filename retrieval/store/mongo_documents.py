@@ -1,0 +1,203 @@
+"""What datasets, collections, records, passages and documents look like in MongoDB, and back.
+
+The documents of each collection are in order by ``no``. That of a passage or a removal is its
+``_id``, that of a record its first passage's; ranges go over ``no`` and never over ``_id``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from retrieval.store import Stored
+from retrieval.store.blocks import PassageRow, to_block
+from retrieval.types import (
+    Collection,
+    Dataset,
+    Document,
+    EmbeddedDraft,
+    ModelBinding,
+    Passage,
+    Record,
+    new_id,
+    now,
+)
+
+Doc = dict[str, Any]
+
+TableName = Literal[
+    "collections", "counters", "datasets", "documents", "intents", "passages", "records", "removals"
+]
+
+INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
+    ("datasets", ["name"], True),
+    ("collections", ["dataset", "no"], False),
+    ("collections", ["dataset", "name", "no"], False),
+    ("records", ["content"], True),
+    ("records", ["collection_id", "no"], False),
+    ("records", ["dataset", "no"], False),
+    ("passages", ["record"], False),
+    ("passages", ["collection", "no"], False),
+    ("passages", ["dataset", "no"], False),
+    ("removals", ["dataset", "no"], False),
+    ("documents", ["kind", "no"], False),
+    ("documents", ["kind", "group", "no"], False),
+)
+"""Where, of which fields, and whether unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one add writes."""
+
+    stored: Stored
+    records: list[Doc]
+    passages: list[Doc]
+
+
+def by_content(drafts: Sequence[EmbeddedDraft]) -> dict[bytes, EmbeddedDraft]:
+    """The first of each content, by its hash, in order."""
+    first: dict[bytes, EmbeddedDraft] = {}
+    for item in drafts:
+        first.setdefault(item.draft.content_hash, item)
+    return first
+
+
+def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int) -> Batch:
+    """``drafts``, with passages numbered from ``first``."""
+    moment, dim = now(), drafts[0].embeddings.shape[1]
+    records: list[Doc] = []
+    passages: list[Doc] = []
+    for item in drafts:
+        record = _from_draft(item, collection, first + len(passages), moment)
+        records.append(record)
+        passages += _passages(item, collection, record)
+    stored = Stored(tuple(map(to_record, records)), to_block([to_row(passage) for passage in passages], dim))
+    return Batch(stored, records, passages)
+
+
+def _from_draft(item: EmbeddedDraft, collection: Collection, no: int, moment: datetime) -> Doc:
+    return {
+        "_id": new_id(),
+        "no": no,
+        "dataset": collection.dataset_id,
+        "collection_id": collection.id,
+        "q": item.draft.q,
+        "a": item.draft.a,
+        "chunk_index": item.draft.chunk_index,
+        "tokens": item.tokens,
+        "content": content_key(collection.id, item.draft.content_hash),
+        "updated_at": moment,
+    }
+
+
+def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[Doc]:
+    first = record["no"]
+    return [
+        {
+            "_id": no,
+            "no": no,
+            "record": record["_id"],
+            "dataset": collection.dataset_id,
+            "collection": collection.key,
+            "text": text,
+            "is_default": no == first,
+            "embedding": row.tobytes(),
+        }
+        for no, (text, row) in enumerate(zip(item.draft.passage_texts, item.embeddings, strict=True), first)
+    ]
+
+
+def to_row(passage: Doc) -> PassageRow:
+    return passage["_id"], passage["collection"], passage["embedding"]
+
+
+def to_passage(doc: Doc) -> Passage:
+    return Passage(doc["_id"], doc["text"], doc["is_default"])
+
+
+def to_record(doc: Doc) -> Record:
+    return Record(
+        doc["_id"],
+        doc["dataset"],
+        doc["collection_id"],
+        doc["q"],
+        doc["a"],
+        doc["chunk_index"],
+        doc["tokens"],
+        doc["updated_at"],
+    )
+
+
+def from_dataset(dataset: Dataset, no: int) -> Doc:
+    model = dataset.model
+    return {
+        "_id": dataset.id,
+        "no": no,
+        "name": dataset.name,
+        "model": {"name": model.name, "dim": model.dim, "fingerprint": model.fingerprint},
+        "intro": dataset.intro,
+        "created_at": dataset.created_at,
+        "updated_at": dataset.updated_at,
+    }
+
+
+def to_dataset(doc: Doc) -> Dataset:
+    model = ModelBinding(**doc["model"])
+    return Dataset(doc["_id"], doc["name"], model, doc["intro"], doc["created_at"], doc["updated_at"])
+
+
+def from_collection(collection: Collection) -> Doc:
+    return {
+        "_id": collection.id,
+        "no": collection.key,
+        "dataset": collection.dataset_id,
+        "name": collection.name,
+        "tags": list(collection.tags),
+        "forbid": collection.forbid,
+        "created_at": collection.created_at,
+        "updated_at": collection.updated_at,
+    }
+
+
+def to_collection(doc: Doc) -> Collection:
+    return Collection(
+        doc["_id"],
+        doc["no"],
+        doc["dataset"],
+        doc["name"],
+        tuple(doc["tags"]),
+        doc["forbid"],
+        doc["created_at"],
+        doc["updated_at"],
+    )
+
+
+def content_key(collection_id: str, content_hash: bytes) -> str:
+    return f"{collection_id}/{content_hash.hex()}"
+
+
+def document_key(kind: str, document_id: str) -> str:
+    """One string for both; kinds hold no slash."""
+    return f"{kind}/{document_id}"
+
+
+def from_document(document: Document) -> Doc:
+    """``body`` as JSON text: MongoDB has opinions on keys and on large integers."""
+    return {
+        "_id": document_key(document.kind, document.id),
+        "no": document.seq,
+        "kind": document.kind,
+        "name": document.id,
+        "group": document.group,
+        "body": to_json(document.body),
+    }
+
+
+def to_document(doc: Doc) -> Document:
+    return Document(doc["kind"], doc["name"], doc["group"], doc["no"], json.loads(doc["body"]))
+
+
+def to_json(body: Mapping[str, object]) -> str:
+    return json.dumps(dict(body), ensure_ascii=False)

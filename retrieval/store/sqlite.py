@@ -1,0 +1,508 @@
+"""The store in one SQLite file: write-ahead log, every commit synced, one writer, many readers."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection as AnyOf
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import (
+    CollectionNotFound,
+    DatasetNotFound,
+    NameTaken,
+    RecordNotFound,
+    StoreUnavailable,
+)
+from retrieval.store import Stored
+from retrieval.store.blocks import PassageRow, batched, to_block, to_changes
+from retrieval.store.schema import MIGRATIONS
+from retrieval.types import (
+    Changes,
+    Collection,
+    Dataset,
+    Document,
+    EmbeddedDraft,
+    ModelBinding,
+    Passage,
+    Record,
+    new_id,
+    now,
+)
+
+BUSY_TIMEOUT_S = 60.0
+"""How long a write waits for another process's."""
+
+MAX_VARIABLES = 500
+"""Values in one statement; every SQLite build takes as many."""
+
+Row = tuple[Any, ...]
+
+_DATASET = """SELECT id, name, model_name, model_dim, model_fingerprint, intro, created_ms, updated_ms
+    FROM datasets"""
+_COLLECTION = """SELECT c.id, c.key, d.id, c.name, c.tags, c.forbid, c.created_ms, c.updated_ms
+    FROM collections c JOIN datasets d ON d.key = c.dataset_key"""
+_RECORD = "r.id, d.id, c.id, r.q, r.a, r.chunk_index, r.tokens, r.updated_ms"
+_OF_COLLECTION = "JOIN collections c ON c.key = r.collection_key JOIN datasets d ON d.key = c.dataset_key"
+_DOCUMENT = "SELECT kind, id, grouped_by, seq, body FROM documents"
+_GIVEN = "(SELECT value FROM json_each(?))"
+
+
+class SqliteStore:
+    """A :class:`retrieval.store.Store` in a file, which it creates or brings to its own version.
+
+    Raises:
+        StoreUnavailable: the file cannot be opened, is no database, or is of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._registering = threading.Lock()
+        self._writing = threading.RLock()
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection().execute("PRAGMA journal_mode = WAL")
+        self._migrate()
+
+    # Connections and transactions
+
+    def _migrate(self) -> None:
+        if self._rows("PRAGMA user_version")[0][0] == len(MIGRATIONS):
+            return
+        with self._transaction() as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StoreUnavailable(
+                    f"{self._path} is of schema version {version} and this program knows {len(MIGRATIONS)}: "
+                    "open it with the newer quotebase that wrote it"
+                )
+            for statement in (statement for migration in MIGRATIONS[version:] for statement in migration):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's own."""
+        if not hasattr(self._local, "connection"):
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            with self._registering:
+                self._connections.append(connection)
+            self._local.connection = connection
+        own: sqlite3.Connection = self._local.connection
+        return own
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(
+                f"the database {self._path} cannot be used ({error}): check that the disk has space, that the "
+                "file may be written, and that it is a quotebase database"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on disk when it ends."""
+        with self._translated(), self._writing:
+            db = self._connection()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, sql: str, *values: object) -> list[Row]:
+        with self._translated():
+            return self._connection().execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        with self._registering:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    # Datasets
+
+    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
+        moment = now()
+        dataset = Dataset(new_id(), name, model, intro, moment, moment)
+        with self._transaction() as db:
+            if db.execute("SELECT 1 FROM datasets WHERE name = ?", (name,)).fetchone():
+                raise NameTaken(f"there is a dataset named {name!r} already: choose another name")
+            db.execute(
+                """INSERT INTO datasets (id, name, intro, model_name, model_dim, model_fingerprint,
+                created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                (dataset.id, name, intro, model.name, model.dim, model.fingerprint, _ms(moment), _ms(moment)),
+            )
+        return dataset
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        rows = self._rows(f"{_DATASET} WHERE id = ?", dataset_id)
+        if not rows:
+            raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+        return _dataset(rows[0])
+
+    def find_dataset(self, name: str) -> Dataset | None:
+        rows = self._rows(f"{_DATASET} WHERE name = ?", name)
+        return _dataset(rows[0]) if rows else None
+
+    def list_datasets(self) -> list[Dataset]:
+        return [_dataset(row) for row in self._rows(f"{_DATASET} ORDER BY key")]
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM datasets WHERE key = ?", (_dataset_key(db, dataset_id),))
+
+    # Collections
+
+    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
+        moment = now()
+        with self._transaction() as db:
+            dataset_key = _dataset_key(db, dataset_id)
+            key = _take(db, 1)
+            collection = Collection(
+                new_id(),
+                key,
+                dataset_id,
+                name,
+                tuple(tags),
+                forbid=False,
+                created_at=moment,
+                updated_at=moment,
+            )
+            db.execute(
+                "INSERT INTO collections VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+                (
+                    key,
+                    collection.id,
+                    dataset_key,
+                    name,
+                    json.dumps(collection.tags),
+                    _ms(moment),
+                    _ms(moment),
+                ),
+            )
+        return collection
+
+    def get_collection(self, collection_id: str) -> Collection:
+        rows = self._rows(f"{_COLLECTION} WHERE c.id = ?", collection_id)
+        if not rows:
+            raise _no_collection(collection_id)
+        return _collection(rows[0])
+
+    def find_collection(self, dataset_id: str, name: str) -> Collection | None:
+        rows = self._rows(
+            f"{_COLLECTION} WHERE d.id = ? AND c.name = ? ORDER BY c.key LIMIT 1", dataset_id, name
+        )
+        return _collection(rows[0]) if rows else None
+
+    def list_collections(self, dataset_id: str) -> list[Collection]:
+        self.get_dataset(dataset_id)
+        return [
+            _collection(row) for row in self._rows(f"{_COLLECTION} WHERE d.id = ? ORDER BY c.key", dataset_id)
+        ]
+
+    def delete_collection(self, collection_id: str) -> None:
+        with self._transaction() as db:
+            key, _ = _collection_keys(db, collection_id)
+            rows = db.execute(
+                """SELECT p.id, p.dataset_key FROM records r JOIN passages p ON p.record_key = r.key
+                WHERE r.collection_key = ? ORDER BY p.id""",
+                (key,),
+            )
+            _note_removals(db, rows.fetchall())
+            db.execute("DELETE FROM collections WHERE key = ?", (key,))
+
+    # Records and passages
+
+    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+        with self._transaction() as db:
+            key, dataset_key = _collection_keys(db, collection.id)
+            known = _known(db, key, [item.draft.content_hash for item in drafts])
+            fresh = [item for item in _distinct(drafts) if item.draft.content_hash not in known]
+            passage_id = _take(db, sum(len(item.embeddings) for item in fresh))
+            records: list[Record] = []
+            passages: list[PassageRow] = []
+            for item in fresh:
+                record, record_key = _insert_record(db, collection, item)
+                rows = _passage_rows(item, passage_id, key)
+                db.executemany(
+                    "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (row[0], record_key, key, dataset_key, text, row[0] == passage_id, row[2])
+                        for row, text in zip(rows, item.draft.passage_texts, strict=True)
+                    ],
+                )
+                passage_id += len(rows)
+                records.append(record)
+                passages += rows
+        dim = drafts[0].embeddings.shape[1] if drafts else 0
+        return Stored(tuple(records), to_block(passages, dim))
+
+    def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
+        with self._translated():
+            key, _ = _collection_keys(self._connection(), collection_id)
+            return _known(self._connection(), key, hashes)
+
+    def get_record(self, record_id: str) -> Record:
+        rows = self._rows(f"SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE r.id = ?", record_id)
+        if not rows:
+            raise RecordNotFound(f"there is no record with the id {record_id!r}")
+        return _record(rows[0])
+
+    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
+        rows = self._rows(
+            f"""SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE c.id = ?
+            AND r.key > coalesce((SELECT key FROM records WHERE id = ?), 0) ORDER BY r.key LIMIT ?""",
+            collection_id,
+            after,
+            limit,
+        )
+        return [_record(row) for row in rows]
+
+    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
+        rows = self._rows(
+            f"""SELECT p.id, {_RECORD} FROM passages p JOIN records r ON r.key = p.record_key {_OF_COLLECTION}
+            WHERE p.id IN {_GIVEN}""",
+            json.dumps(list(passage_ids)),
+        )
+        return {row[0]: _record(row[1:]) for row in rows}
+
+    def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+        rows = self._rows(
+            f"""SELECT r.id, p.id, p.text, p.is_default FROM records r JOIN passages p ON p.record_key = r.key
+            WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+            json.dumps(list(record_ids)),
+        )
+        passages: dict[str, tuple[Passage, ...]] = {}
+        for record_id, passage_id, text, is_default in rows:
+            passages[record_id] = (*passages.get(record_id, ()), Passage(passage_id, text, bool(is_default)))
+        return passages
+
+    def delete_records(self, record_ids: Sequence[str]) -> list[int]:
+        given = json.dumps(list(record_ids))
+        with self._transaction() as db:
+            rows = db.execute(
+                f"""SELECT p.id, p.dataset_key FROM records r JOIN passages p ON p.record_key = r.key
+                WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+                (given,),
+            ).fetchall()
+            _note_removals(db, rows)
+            db.execute(f"DELETE FROM records WHERE id IN {_GIVEN}", (given,))
+        return [row[0] for row in rows]
+
+    def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
+        return sorted(passage.id for group in self.passages_of(record_ids).values() for passage in group)
+
+    def passage_ids_in(self, collection_id: str) -> list[int]:
+        rows = self._rows(
+            """SELECT p.id FROM collections c JOIN records r ON r.collection_key = c.key
+            JOIN passages p ON p.record_key = r.key WHERE c.id = ? ORDER BY p.id""",
+            collection_id,
+        )
+        return [row[0] for row in rows]
+
+    def count_records(self, dataset_id: str) -> int:
+        return self._count(f"records r {_OF_COLLECTION} WHERE d.id = ?", dataset_id)
+
+    def count_passages(self, dataset_id: str) -> int:
+        return self._count("passages WHERE dataset_key = (SELECT key FROM datasets WHERE id = ?)", dataset_id)
+
+    def _count(self, what: str, value: str) -> int:
+        return int(self._rows(f"SELECT count(*) FROM {what}", value)[0][0])
+
+    # What an index needs to catch up
+
+    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+        with self._translated():
+            db = self._connection()
+            db.execute("BEGIN")
+            try:
+                key = _dataset_key(db, dataset_id)
+                (dim,) = db.execute("SELECT model_dim FROM datasets WHERE key = ?", (key,)).fetchone()
+                added = db.execute(
+                    """SELECT id, collection_key, embedding FROM passages
+                    WHERE dataset_key = ? AND id > ? ORDER BY id LIMIT ?""",
+                    (key, watermark, limit),
+                ).fetchall()
+                removed = db.execute(
+                    "SELECT seq, passage_id FROM removals WHERE dataset_key = ? AND seq > ? ORDER BY seq LIMIT ?",
+                    (key, watermark, limit),
+                ).fetchall()
+            finally:
+                db.execute("COMMIT")
+        return to_changes(added, removed, watermark, limit, dim)
+
+    def last_sequence(self) -> int:
+        return int(self._rows("SELECT last FROM sequence")[0][0])
+
+    # Documents of the layers above
+
+    def put_document(
+        self, kind: str, document_id: str, body: Mapping[str, object], group: str = ""
+    ) -> Document:
+        with self._transaction() as db:
+            (seq,) = db.execute(
+                """INSERT INTO documents (kind, id, grouped_by, body) VALUES (?, ?, ?, ?)
+                ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, grouped_by = excluded.grouped_by
+                RETURNING seq""",
+                (kind, document_id, group, json.dumps(dict(body), ensure_ascii=False)),
+            ).fetchone()
+        return Document(kind, document_id, group, seq, body)
+
+    def find_document(self, kind: str, document_id: str) -> Document | None:
+        rows = self._rows(f"{_DOCUMENT} WHERE kind = ? AND id = ?", kind, document_id)
+        return _document(rows[0]) if rows else None
+
+    def list_documents(
+        self, kind: str, group: str | None = None, newest: int | None = None
+    ) -> list[Document]:
+        rows = self._rows(
+            f"{_DOCUMENT} WHERE kind = ? AND grouped_by = coalesce(?, grouped_by) ORDER BY seq DESC LIMIT ?",
+            kind,
+            group,
+            -1 if newest is None else newest,
+        )
+        return [_document(row) for row in reversed(rows)]
+
+    def delete_document(self, kind: str, document_id: str) -> bool:
+        with self._transaction() as db:
+            deleted = db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, document_id))
+            return deleted.rowcount > 0
+
+    # Upkeep
+
+    def repair(self) -> int:
+        # A transaction that did not commit was never there.
+        return 0
+
+    def remove_orphans(self) -> int:
+        # Foreign keys hold passages to records; a record is inserted with its passages or not at all.
+        return 0
+
+
+def _take(db: sqlite3.Connection, count: int) -> int:
+    """The first of ``count`` numbers of the sequence, now taken."""
+    (last,) = db.execute("UPDATE sequence SET last = last + ? RETURNING last", (count,)).fetchone()
+    return int(last) - count + 1
+
+
+def _dataset_key(db: sqlite3.Connection, dataset_id: str) -> int:
+    row = db.execute("SELECT key FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
+    if row is None:
+        raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+    return int(row[0])
+
+
+def _collection_keys(db: sqlite3.Connection, collection_id: str) -> tuple[int, int]:
+    """Keys of the collection and of its dataset."""
+    row = db.execute("SELECT key, dataset_key FROM collections WHERE id = ?", (collection_id,)).fetchone()
+    if row is None:
+        raise _no_collection(collection_id)
+    return int(row[0]), int(row[1])
+
+
+def _no_collection(collection_id: str) -> CollectionNotFound:
+    return CollectionNotFound(f"there is no collection with the id {collection_id!r}")
+
+
+def _known(db: sqlite3.Connection, collection_key: int, hashes: AnyOf[bytes]) -> set[bytes]:
+    known: set[bytes] = set()
+    for group in batched(hashes, MAX_VARIABLES):
+        rows = db.execute(
+            f"""SELECT content_hash FROM records WHERE collection_key = ?
+            AND content_hash IN ({", ".join("?" * len(group))})""",
+            (collection_key, *group),
+        )
+        known.update(row[0] for row in rows)
+    return known
+
+
+def _distinct(drafts: Iterable[EmbeddedDraft]) -> list[EmbeddedDraft]:
+    """The first of each content."""
+    first: dict[bytes, EmbeddedDraft] = {}
+    for item in drafts:
+        first.setdefault(item.draft.content_hash, item)
+    return list(first.values())
+
+
+def _insert_record(db: sqlite3.Connection, collection: Collection, item: EmbeddedDraft) -> tuple[Record, int]:
+    draft, moment = item.draft, now()
+    record = Record(
+        new_id(),
+        collection.dataset_id,
+        collection.id,
+        draft.q,
+        draft.a,
+        draft.chunk_index,
+        item.tokens,
+        moment,
+    )
+    inserted = db.execute(
+        """INSERT INTO records (id, collection_key, q, a, chunk_index, tokens, content_hash, updated_ms)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            record.id,
+            collection.key,
+            draft.q,
+            draft.a,
+            draft.chunk_index,
+            item.tokens,
+            draft.content_hash,
+            _ms(moment),
+        ),
+    )
+    return record, inserted.lastrowid or 0
+
+
+def _passage_rows(item: EmbeddedDraft, first_id: int, collection_key: int) -> list[PassageRow]:
+    return [(first_id + place, collection_key, row.tobytes()) for place, row in enumerate(item.embeddings)]
+
+
+def _note_removals(db: sqlite3.Connection, passages: Sequence[Row]) -> None:
+    """Number the removal of each (passage id, dataset key)."""
+    first = _take(db, len(passages))
+    db.executemany(
+        "INSERT INTO removals (seq, passage_id, dataset_key) VALUES (?, ?, ?)",
+        [(first + place, passage_id, key) for place, (passage_id, key) in enumerate(passages)],
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _dataset(row: Row) -> Dataset:
+    return Dataset(
+        row[0], row[1], ModelBinding(row[2], row[3], row[4]), row[5], _moment(row[6]), _moment(row[7])
+    )
+
+
+def _collection(row: Row) -> Collection:
+    tags = tuple(json.loads(row[4]))
+    return Collection(row[0], row[1], row[2], row[3], tags, bool(row[5]), _moment(row[6]), _moment(row[7]))
+
+
+def _record(row: Row) -> Record:
+    return Record(row[0], row[1], row[2], row[3], row[4], row[5], row[6], _moment(row[7]))
+
+
+def _document(row: Row) -> Document:
+    return Document(row[0], row[1], row[2], row[3], json.loads(row[4]))

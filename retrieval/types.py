@@ -1,0 +1,267 @@
+"""The nouns of the engine, as frozen values. No behaviour beyond what follows from the fields."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Embeddings = npt.NDArray[np.float32]
+"""(n, dim) float32, rows of unit length."""
+
+StoredEmbeddings = npt.NDArray[np.float16]
+"""(n, dim) float16: what the store keeps and the indexes search."""
+
+PassageIds = npt.NDArray[np.int64]
+
+SearchMode = Literal["embedding"]
+
+
+def new_id() -> str:
+    """A fresh id of 24 hex digits, for everything but passages."""
+    return secrets.token_hex(12)
+
+
+def now() -> datetime:
+    """The present in UTC, to the millisecond: the precision that both stores keep."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBinding:
+    """Which embedding model a dataset was made with."""
+
+    name: str
+    dim: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What is searched together."""
+
+    id: str
+    name: str
+    model: ModelBinding
+    intro: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One source inside a dataset: a file, a manual set.
+
+    ``key`` is the small integer that indexes label passages with, so that they can filter.
+    """
+
+    id: str
+    key: int
+    dataset_id: str
+    name: str
+    tags: tuple[str, ...]
+    forbid: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDraft:
+    """A q/a pair before it is stored. ``indexes`` are further texts it can be found by."""
+
+    q: str
+    a: str = ""
+    indexes: tuple[str, ...] = ()
+    chunk_index: int = 0
+
+    @property
+    def text(self) -> str:
+        """What is quoted, counted and embedded by default: q, a newline, a."""
+        return f"{self.q}\n{self.a}" if self.a else self.q
+
+    @property
+    def passage_texts(self) -> tuple[str, ...]:
+        """The default passage first, then the distinct custom ones."""
+        return tuple(dict.fromkeys((self.text, *self.indexes)))
+
+    @property
+    def content_hash(self) -> bytes:
+        """16 bytes that are equal exactly when q, a and indexes are."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.q, self.a, *self.indexes):
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little"))
+            digest.update(encoded)
+        return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedDraft:
+    """A draft with all that storing it needs."""
+
+    draft: RecordDraft
+    tokens: int
+    embeddings: StoredEmbeddings
+    """One row for each of ``draft.passage_texts``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored q/a pair: what is quoted. ``tokens`` counts its text in cl100k_base."""
+
+    id: str
+    dataset_id: str
+    collection_id: str
+    q: str
+    a: str
+    chunk_index: int
+    tokens: int
+    updated_at: datetime
+
+    @property
+    def text(self) -> str:
+        return f"{self.q}\n{self.a}" if self.a else self.q
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One indexed text of a record. Ids are given out by the store in order and never reused."""
+
+    id: int
+    text: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PassageBlock:
+    """Passages as an index wants them: columns, by ascending id."""
+
+    ids: PassageIds
+    collection_keys: npt.NDArray[np.int64]
+    embeddings: StoredEmbeddings
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened to a dataset's passages after a watermark, in one step of a catch-up.
+
+    ``watermark`` is where to go on from; ``is_last`` says that nothing more is to come.
+    """
+
+    added: PassageBlock
+    removed: PassageIds
+    watermark: int
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A named JSON value that the store keeps for the layers above: an app, a key, a chat turn.
+
+    Documents of a kind have distinct ids; those of one group can be listed by ``seq``, which the
+    store counts up.
+    """
+
+    kind: str
+    id: str
+    group: str
+    seq: int
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found by an index, with its raw score."""
+
+    passage_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One score of a quote: its type on the wire, its value, the rank it gave (from 0)."""
+
+    type: str
+    value: float
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A record ready to cite, its deciding score first."""
+
+    record: Record
+    collection_name: str
+    scores: tuple[Score, ...]
+    passage_id: int
+
+    @property
+    def score(self) -> float:
+        """The one that decided its place."""
+        return self.scores[0].value
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A question to one or several datasets.
+
+    Args:
+        similarity: lowest score to keep, inclusive, 0 to 1.
+        limit: token budget for all quotes together, 1 to ``MAX_LIMIT``.
+        top_k: most quotes; ``None`` for as many as the budget holds.
+    """
+
+    text: str
+    dataset_ids: Sequence[str]
+    similarity: float = 0.0
+    limit: int = 1500
+    top_k: int | None = None
+    mode: SearchMode = "embedding"
+
+
+MAX_LIMIT = 20_000
+"""The largest token budget of one search."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Quotes, best first, and what it took to find them."""
+
+    quotes: tuple[Quote, ...]
+    request: SearchRequest
+    model: ModelBinding
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """What became of a batch of drafts: ``added`` + ``unchanged`` = drafts given."""
+
+    added: tuple[str, ...] = ()
+    """Record ids, in the order of the drafts."""
+    unchanged: int = 0
+    embedded: int = 0
+    """Texts that the embedding model had to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What ``verify`` found and mended."""
+
+    repaired_batches: int = 0
+    orphans_removed: int = 0
+    indexes_rebuilt: tuple[str, ...] = ()
+    passages: Mapping[str, int] = field(default_factory=dict)
+    """Passages by dataset name."""
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.repaired_batches or self.orphans_removed or self.indexes_rebuilt)

@@ -1,0 +1,66 @@
+"""``python -m benchmarks quality FOLDER`` and ``python -m benchmarks embedding``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmarks.report import print_report
+from retrieval.embedding.bundled import BundledEmbedder
+from retrieval.errors import QuotebaseError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+BULK = Path(__file__).parent.parent.parent / "shared" / "data" / "bulk" / "qa_mixed_bulk.csv"
+CACHE = Path.home() / ".cache" / "quotebase"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")]
+CacheDir = Annotated[
+    Path, typer.Option(envvar="QUOTEBASE_CACHE_DIR", help="Where the bundled model is unpacked.")
+]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@app.command()
+def quality(
+    folder: Annotated[
+        Path, typer.Argument(help="A labelled set: BEIR layout, or labels of the CSV beside it.")
+    ],
+    mode: Annotated[Literal["embedding"], typer.Option(help="How to search.")] = "embedding",
+    split: Annotated[str, typer.Option(help="Whose qrels.")] = "test",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keep the imported dataset here for the next run.")
+    ] = None,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Import a labelled set, search all its queries, print nDCG, recall and reciprocal rank at 10."""
+    from benchmarks.quality import measure_quality
+
+    print_report(measure_quality(folder, split, mode, BundledEmbedder(cache_dir), data_dir, _say), as_json)
+
+
+@app.command()
+def embedding(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    rows: Annotated[int, typer.Option(help="Most rows; every 60th of the file is taken.")] = 800,
+    rounds: Annotated[int, typer.Option(help="How often each engine has its turn.")] = 3,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Tokens per second and fidelity of the bundled model, beside the same weights in other engines."""
+    from benchmarks.embedding import measure_embedding
+
+    print_report(measure_embedding(bulk, BundledEmbedder(cache_dir), rows, rounds, _say), as_json)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except QuotebaseError as error:
+        _say(f"benchmarks: {error.message}")
+        sys.exit(1)

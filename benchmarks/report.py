@@ -1,0 +1,73 @@
+"""The shape of a report: the benchmark, where its figures come from, and the figures."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from retrieval.types import ModelBinding
+
+PACKAGES = ("quotebase", "faiss-cpu", "numpy", "openvino", "tokenizers")
+
+
+def make_report(
+    benchmark: str, model: ModelBinding, data: Path, results: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A report with its provenance; ``data`` is the file or folder that was measured on."""
+    provenance = {
+        "revision": _revision(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "model": {"name": model.name, "dim": model.dim, "fingerprint": model.fingerprint},
+        "data": {"name": data.name, "sha256": _hash(data)[:16]},
+    }
+    return {"benchmark": benchmark, "provenance": provenance, "results": results}
+
+
+def print_report(report: Mapping[str, Any], as_json: bool) -> None:
+    """The whole report as JSON, or its figures a line each."""
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+        return
+    for name, value in report["results"].items():
+        print(f"{name:32} {value:.4f}" if isinstance(value, float) else f"{name:32} {value}")
+
+
+def _revision() -> str:
+    """The commit of this checkout, with a plus if files differ from it."""
+    root = Path(__file__).parent.parent
+    try:
+        git = ["git", "-C", str(root)]  # the PATH's git is meant
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _hash(data: Path) -> str:
+    digest = sha256()
+    for file in sorted(data.rglob("*")) if data.is_dir() else [data]:
+        if file.is_file():
+            digest.update(file.name.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,42 @@
+"""The quality benchmark: its figures by hand on a set of the test's, and on a real one."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.quality import measure_quality
+from retrieval.embedding.bundled import BundledEmbedder
+from tests.doubles import HashEmbedder
+from tests.ingest.test_labelled import write_set
+
+
+def measure(
+    folder: Path, embedder: HashEmbedder | BundledEmbedder, data_dir: Path | None = None
+) -> dict[str, float]:
+    results: dict[str, float] = measure_quality(
+        folder, "test", "embedding", embedder, data_dir, lambda _: None
+    )["results"]
+    return results
+
+
+def test_figures_of_a_small_set(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set")
+    (folder / "queries.jsonl").write_text('{"_id": "1", "text": "T\\nbody"}\n{"_id": "2", "text": "alone"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\t7\t1\n2\t7\t1\n")
+    results = measure(folder, HashEmbedder())
+    assert results["RR@10"] == 0.75  # found first for query 1, second for query 2
+    assert results["R@10"] == 1.0
+    assert results["documents"] == 2
+    assert results["queries"] == 2
+
+
+def test_a_kept_dataset_is_not_embedded_again(tmp_path: Path) -> None:
+    folder, embedder = write_set(tmp_path / "set"), HashEmbedder()
+    assert measure(folder, embedder, tmp_path / "kept")["embedded"] == 2
+    assert measure(folder, embedder, tmp_path / "kept")["embedded"] == 0
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_quality_on_a_real_faq(shared_data: Path, bundled: BundledEmbedder) -> None:
+    assert measure(shared_data / "retrieval" / "covid_faq_en", bundled)["nDCG@10"] >= 0.80

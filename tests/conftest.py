@@ -1,5 +1,6 @@
 """Fixtures that more than one test module uses."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from api.settings import Settings
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.library import Library
 from tests.doubles import HashEmbedder
+from tests.mongodb import mongodb_server
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -38,3 +40,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no test data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """QUOTEBASE_TEST_MONGODB_URI if set, else a server of our own; take databases from ``own_database``."""
+    given = os.environ.get("QUOTEBASE_TEST_MONGODB_URI")
+    if given:
+        yield given
+        return
+    with mongodb_server(tmp_path_factory.mktemp("mongodb")) as uri:
+        yield uri

@@ -178,6 +178,11 @@ def content_key(collection_id: str, content_hash: bytes) -> str:
     return f"{collection_id}/{content_hash.hex()}"
 
 
+def exactly(text: str) -> Doc:
+    """What to query a free text for: compared plainly, NX-27017 takes what begins like a date for one."""
+    return {"$in": [text]}
+
+
 def document_key(kind: str, document_id: str) -> str:
     """One string for both; kinds hold no slash."""
     return f"{kind}/{document_id}"

@@ -64,10 +64,14 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._registering = threading.Lock()
         self._writing = threading.RLock()
-        with self._translated():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection().execute("PRAGMA journal_mode = WAL")
-        self._migrate()
+        try:
+            with self._translated():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection().execute("PRAGMA journal_mode = WAL")
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     # Connections and transactions
 

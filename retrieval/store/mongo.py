@@ -1,0 +1,400 @@
+"""The store in a MongoDB database. Needs no transactions, so a single server will do."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound, StoreUnavailable
+from retrieval.store import Stored
+from retrieval.store import mongo_documents as docs
+from retrieval.store.blocks import batched, to_block, to_changes
+from retrieval.store.mongo_documents import Doc, TableName
+from retrieval.store.mongo_writes import Writes
+from retrieval.types import (
+    Changes,
+    Collection,
+    Dataset,
+    Document,
+    EmbeddedDraft,
+    ModelBinding,
+    Passage,
+    Record,
+    new_id,
+    now,
+)
+
+SCHEMA_VERSION = 1
+
+MAX_ITEMS = 500
+"""Documents of one insert, and values of one query."""
+
+PATIENCE_MS = 5000
+"""How long a call waits for a server to appear, unless the URI says."""
+
+
+class MongoStore:
+    """A :class:`retrieval.store.Store` in the database that the URI names, else in ``quotebase``.
+
+    One process writes at a time, from any of its threads. Another thread may read single documents
+    of an add or delete that is under way; changes and known hashes wait for its end.
+
+    Raises:
+        StoreUnavailable: no server answers, it refuses, or the database is of a newer version.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._tables = _MongoTables(uri)
+        self._writes = Writes(self._tables)
+        try:
+            self._tables.prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._tables.close()
+
+    # Datasets
+
+    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
+        moment = now()
+        dataset = Dataset(new_id(), name, model, intro, moment, moment)
+        with self._writes.exclusive():
+            document = docs.from_dataset(dataset, self._tables.take(1, "datasets"))
+            if not self._tables.insert_new("datasets", document):
+                raise NameTaken(f"there is a dataset named {name!r} already: choose another name")
+        return dataset
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        doc = self._tables.one("datasets", {"_id": dataset_id})
+        if doc is None:
+            raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+        return docs.to_dataset(doc)
+
+    def find_dataset(self, name: str) -> Dataset | None:
+        doc = self._tables.one("datasets", {"name": docs.exactly(name)})
+        return docs.to_dataset(doc) if doc else None
+
+    def list_datasets(self) -> list[Dataset]:
+        return [docs.to_dataset(doc) for doc in self._tables.in_order("datasets", {})]
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        with self._writes.exclusive():
+            self._writes.delete_dataset(self.get_dataset(dataset_id).id)
+
+    # Collections
+
+    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
+        moment = now()
+        with self._writes.exclusive():
+            dataset, key = self.get_dataset(dataset_id), self._tables.take(1)
+            collection = Collection(
+                new_id(),
+                key,
+                dataset.id,
+                name,
+                tuple(tags),
+                forbid=False,
+                created_at=moment,
+                updated_at=moment,
+            )
+            self._tables.insert("collections", [docs.from_collection(collection)])
+        return collection
+
+    def get_collection(self, collection_id: str) -> Collection:
+        doc = self._tables.one("collections", {"_id": collection_id})
+        if doc is None:
+            raise CollectionNotFound(f"there is no collection with the id {collection_id!r}")
+        return docs.to_collection(doc)
+
+    def find_collection(self, dataset_id: str, name: str) -> Collection | None:
+        query = {"dataset": dataset_id, "name": docs.exactly(name)}
+        found = self._tables.in_order("collections", query, limit=1)
+        return docs.to_collection(found[0]) if found else None
+
+    def list_collections(self, dataset_id: str) -> list[Collection]:
+        dataset = self.get_dataset(dataset_id)
+        return [
+            docs.to_collection(doc) for doc in self._tables.in_order("collections", {"dataset": dataset.id})
+        ]
+
+    def delete_collection(self, collection_id: str) -> None:
+        with self._writes.exclusive():
+            collection = self.get_collection(collection_id)
+            count = self._tables.count("passages", {"collection": collection.key})
+            self._writes.delete_collection(collection, count)
+
+    # Records and passages
+
+    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+        by_hash = docs.by_content(drafts)
+        with self._writes.exclusive():
+            collection = self.get_collection(collection.id)
+            known = self._known(collection.id, by_hash)
+            fresh = [item for digest, item in by_hash.items() if digest not in known]
+            if not fresh:
+                return Stored((), to_block([], drafts[0].embeddings.shape[1] if drafts else 0))
+            first = self._tables.take(sum(len(item.embeddings) for item in fresh))
+            batch = docs.to_batch(collection, fresh, first)
+            self._writes.add(batch)
+        return batch.stored
+
+    def known_hashes(self, collection_id: str, hashes: Iterable[bytes]) -> set[bytes]:
+        with self._writes.exclusive():
+            return self._known(self.get_collection(collection_id).id, hashes)
+
+    def _known(self, collection_id: str, hashes: Iterable[bytes]) -> set[bytes]:
+        keys = {docs.content_key(collection_id, digest): digest for digest in hashes}
+        return {keys[doc["content"]] for doc in self._tables.among("records", "content", keys, "content")}
+
+    def get_record(self, record_id: str) -> Record:
+        doc = self._tables.one("records", {"_id": record_id})
+        if doc is None:
+            raise RecordNotFound(f"there is no record with the id {record_id!r}")
+        return docs.to_record(doc)
+
+    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
+        last = self._tables.one("records", {"_id": after}) if after else None
+        query = {"collection_id": collection_id, "no": {"$gt": last["no"] if last else 0}}
+        return [docs.to_record(doc) for doc in self._tables.in_order("records", query, limit=limit)]
+
+    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
+        passages = self._tables.among("passages", "_id", passage_ids, "record")
+        records = self._tables.among("records", "_id", (passage["record"] for passage in passages))
+        by_id = {doc["_id"]: docs.to_record(doc) for doc in records}
+        return {doc["_id"]: by_id[doc["record"]] for doc in passages if doc["record"] in by_id}
+
+    def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+        passages: dict[str, tuple[Passage, ...]] = {}
+        for doc in self._tables.among("passages", "record", record_ids, "record", "text", "is_default"):
+            passages[doc["record"]] = (*passages.get(doc["record"], ()), docs.to_passage(doc))
+        return passages
+
+    def delete_records(self, record_ids: Sequence[str]) -> list[int]:
+        """Some 400,000 at once: their ids have to fit into one document."""
+        with self._writes.exclusive():
+            return self._writes.delete_records(record_ids)
+
+    def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
+        return [doc["_id"] for doc in self._tables.among("passages", "record", record_ids, "record")]
+
+    def passage_ids_in(self, collection_id: str) -> list[int]:
+        collection = self._tables.one("collections", {"_id": collection_id})
+        if collection is None:
+            return []
+        passages = self._tables.in_order("passages", {"collection": collection["no"]}, "collection")
+        return [passage["_id"] for passage in passages]
+
+    def count_records(self, dataset_id: str) -> int:
+        return self._tables.count("records", {"dataset": dataset_id})
+
+    def count_passages(self, dataset_id: str) -> int:
+        return self._tables.count("passages", {"dataset": dataset_id})
+
+    # What an index needs to catch up
+
+    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+        query = {"dataset": dataset_id, "no": {"$gt": watermark}}
+        with self._writes.exclusive():
+            dim = self.get_dataset(dataset_id).model.dim
+            added = self._tables.in_order("passages", query, "collection", "embedding", limit=limit)
+            removed = self._tables.in_order("removals", query, "passage", limit=limit)
+        removals = [(doc["_id"], doc["passage"]) for doc in removed]
+        return to_changes([docs.to_row(doc) for doc in added], removals, watermark, limit, dim)
+
+    def last_sequence(self) -> int:
+        sequence = self._tables.one("counters", {"_id": "sequence"})
+        return int(sequence["last"]) if sequence else 0
+
+    # Documents of the layers above
+
+    def put_document(
+        self, kind: str, document_id: str, body: Mapping[str, object], group: str = ""
+    ) -> Document:
+        key = docs.document_key(kind, document_id)
+        with self._writes.exclusive():
+            old = self._tables.one("documents", {"_id": key})
+            seq = old["no"] if old else self._tables.take(1, "documents")
+            document = Document(kind, document_id, group, seq, body)
+            if old:
+                self._tables.update("documents", key, {"body": docs.to_json(body), "group": group})
+            else:
+                self._tables.insert("documents", [docs.from_document(document)])
+        return document
+
+    def find_document(self, kind: str, document_id: str) -> Document | None:
+        doc = self._tables.one("documents", {"_id": docs.document_key(kind, document_id)})
+        return docs.to_document(doc) if doc else None
+
+    def list_documents(
+        self, kind: str, group: str | None = None, newest: int | None = None
+    ) -> list[Document]:
+        query = {"kind": kind} if group is None else {"kind": kind, "group": docs.exactly(group)}
+        found = self._tables.in_order("documents", query, limit=newest, newest_first=True)
+        return [docs.to_document(doc) for doc in reversed(found)]
+
+    def delete_document(self, kind: str, document_id: str) -> bool:
+        with self._writes.exclusive():
+            return self._tables.delete("documents", {"_id": docs.document_key(kind, document_id)}) > 0
+
+    # Upkeep
+
+    def repair(self) -> int:
+        return self._writes.resolve_intents()
+
+    def remove_orphans(self) -> int:
+        with self._writes.exclusive():
+            return self._writes.delete_orphans()
+
+
+class _MongoTables:
+    """:class:`retrieval.store.mongo_writes.Tables`, in bounded steps."""
+
+    def __init__(self, uri: str) -> None:
+        self._client = _connect(uri)
+        self._address = _address(uri)
+        with self._translated():
+            self._database = self._client.get_default_database(
+                "quotebase",
+                CodecOptions(document_class=dict, tz_aware=True, tzinfo=UTC),
+                ReadPreference.PRIMARY,
+                WriteConcern("majority", j=True),
+            )
+
+    def prepare(self) -> None:
+        with self._translated():
+            self._check_version()
+            for table, fields, is_unique in docs.INDEXES:
+                self._database[table].create_index(fields, unique=is_unique)
+
+    def _check_version(self) -> None:
+        found = self.one("counters", {"_id": "schema_version"})
+        if found is None:
+            self.insert("counters", [{"_id": "schema_version", "last": SCHEMA_VERSION}])
+        elif found["last"] > SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"the database at {self._address} is of schema version {found['last']} and this program knows "
+                f"{SCHEMA_VERSION}: open it with the newer quotebase that wrote it"
+            )
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (PyMongoError, BSONError) as error:
+            raise StoreUnavailable(
+                f"MongoDB at {self._address} cannot be used ({_reason(error)}): "
+                "start MongoDB or correct QUOTEBASE_MONGODB_URI"
+            ) from error
+
+    def one(self, table: TableName, query: Mapping[str, object]) -> Doc | None:
+        with self._translated():
+            return self._database[table].find_one(query)
+
+    def count(self, table: TableName, query: Mapping[str, object]) -> int:
+        with self._translated():
+            return self._database[table].count_documents(query)
+
+    def in_order(
+        self,
+        table: TableName,
+        query: Mapping[str, object],
+        *fields: str,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[Doc]:
+        # To MongoDB, a limit of 0 is none.
+        if limit == 0:
+            return []
+        direction = DESCENDING if newest_first else ASCENDING
+        with self._translated():
+            found = self._database[table].find(query, fields or None)
+            return list(found.sort("no", direction).limit(limit or 0))
+
+    def among(self, table: TableName, field: str, values: Iterable[object], *fields: str) -> list[Doc]:
+        found: list[Doc] = []
+        projection = (*fields, "no") if fields else None
+        with self._translated():
+            for group in batched(dict.fromkeys(values), MAX_ITEMS):
+                found += self._database[table].find({field: {"$in": group}}, projection)
+        return sorted(found, key=lambda doc: int(doc["no"]))
+
+    def each(self, table: TableName, field: str) -> Iterator[Any]:
+        """``field`` of every document."""
+        with self._translated():
+            for doc in self._database[table].find({}, [field]):
+                yield doc[field]
+
+    def insert(self, table: TableName, documents: Iterable[Doc]) -> None:
+        with self._translated():
+            for group in batched(documents, MAX_ITEMS):
+                self._database[table].insert_many(group)
+
+    def insert_new(self, table: TableName, document: Doc) -> bool:
+        """Whether there was none like it that a unique index forbids."""
+        with self._translated():
+            try:
+                self._database[table].insert_one(document)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    def update(self, table: TableName, key: str, fields: Mapping[str, object]) -> None:
+        with self._translated():
+            self._database[table].update_one({"_id": key}, {"$set": fields})
+
+    def delete(self, table: TableName, query: Mapping[str, object]) -> int:
+        with self._translated():
+            return self._database[table].delete_many(query).deleted_count
+
+    def delete_ids(self, table: TableName, ids: Iterable[object]) -> None:
+        for group in batched(ids, MAX_ITEMS):
+            self.delete(table, {"_id": {"$in": group}})
+
+    def take(self, count: int, counter: str = "sequence") -> int:
+        with self._translated():
+            taken = self._database["counters"].find_one_and_update(
+                {"_id": counter},
+                {"$inc": {"last": count}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+            if taken is None:
+                raise PyMongoError(f"counter {counter!r} cannot be written")
+        return int(taken["last"]) - count + 1
+
+
+def _connect(uri: str) -> MongoClient[Doc]:
+    """A client, which connects when first used."""
+    patience: dict[str, Any] = (
+        {} if "serverselectiontimeoutms=" in uri.lower() else {"serverSelectionTimeoutMS": PATIENCE_MS}
+    )
+    try:
+        return MongoClient(uri, **patience)
+    except (PyMongoError, ValueError):
+        # What pymongo says of a broken URI may quote the password.
+        raise StoreUnavailable(
+            "QUOTEBASE_MONGODB_URI cannot be used: it should look like mongodb://host:27017/quotebase or "
+            "mongodb://user:password@host:27017/quotebase, with user and password percent-encoded"
+        ) from None
+
+
+def _address(uri: str) -> str:
+    """Hosts and ports, without user and password."""
+    hosts = re.split("[/?]", uri.partition("://")[2], maxsplit=1)[0]
+    return hosts.rpartition("@")[2]
+
+
+def _reason(error: Exception) -> str:
+    """Without the documents and topologies that pymongo appends."""
+    return re.split(r", (?:full error|Timeout|Topology Description): ", str(error), maxsplit=1)[0]

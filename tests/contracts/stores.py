@@ -1,0 +1,73 @@
+"""What the store tests share: where a store lies, drafts to put into it, an index that follows it."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.store import Store, drain, open_store
+from retrieval.types import Changes, EmbeddedDraft, ModelBinding, PassageBlock, RecordDraft, StoredEmbeddings
+
+DIM = 4
+MODEL = ModelBinding("test/hash", DIM, "f" * 16)
+
+
+class Place:
+    """A data directory or database, to be opened as often as a test likes."""
+
+    def __init__(self, data_dir: Path, mongodb_uri: str | None = None) -> None:
+        self._data_dir = data_dir
+        self._mongodb_uri = mongodb_uri
+        self._opened: list[Store] = []
+
+    def open(self) -> Store:
+        self._opened.append(open_store(self._data_dir, self._mongodb_uri))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        for store in self._opened:
+            store.close()
+
+
+class Index:
+    """The plainest index there is: passage id → collection key and embedding."""
+
+    def __init__(self) -> None:
+        self.passages: dict[int, tuple[int, bytes]] = {}
+        self.watermark = 0
+        self.steps = 0
+
+    def apply(self, changes: Changes) -> None:
+        assert changes.watermark >= self.watermark
+        self.passages |= rows_of(changes.added)
+        for passage_id in changes.removed.tolist():
+            self.passages.pop(passage_id, None)
+        self.watermark = changes.watermark
+        self.steps += 1
+
+    def catch_up(self, store: Store, dataset_id: str, limit: int = 20_000) -> "Index":
+        for changes in drain(store, dataset_id, self.watermark, limit):
+            assert len(changes.added) <= limit
+            assert len(changes.removed) <= limit
+            self.apply(changes)
+        return self
+
+
+def rows_of(block: PassageBlock) -> dict[int, tuple[int, bytes]]:
+    rows = zip(block.ids.tolist(), block.collection_keys.tolist(), block.embeddings, strict=True)
+    return {passage_id: (key, row.tobytes()) for passage_id, key, row in rows}
+
+
+def embedding_of(text: str) -> bytes:
+    """Any bits, among them those of NaN, -0 and infinity."""
+    return hashlib.blake2b(text.encode(), digest_size=2 * DIM).digest()
+
+
+def embedded(q: str, a: str = "", *indexes: str, chunk_index: int = 0, tokens: int = 7) -> EmbeddedDraft:
+    draft = RecordDraft(q, a, indexes, chunk_index)
+    return EmbeddedDraft(draft, tokens, embeddings_of(draft.passage_texts))
+
+
+def embeddings_of(texts: Iterable[str]) -> StoredEmbeddings:
+    return np.frombuffer(b"".join(map(embedding_of, texts)), dtype=np.float16).reshape(-1, DIM)

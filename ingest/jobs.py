@@ -61,7 +61,7 @@ def import_file(
         collection_name: the file's name if not given.
 
     Raises:
-        UnreadableFile, MissingColumn: nothing was imported, or what stands before the broken line.
+        UnreadableFile, MissingColumn: nothing was imported, or the batches before the broken line.
         ModelMismatch, EmbedderUnavailable, StoreUnavailable: what was committed before stays; the
             message says how to go on.
     """

@@ -50,18 +50,26 @@ def open_table(path: Path, name: str) -> Iterator[Table]:
         UnreadableFile: there is no such file, it is no text, it is in another encoding, it is
             empty, or (while the rows are read) its quoting is broken; the message names the line.
     """
-    try:
+    with _translated(name):
         size = path.stat().st_size
-        with path.open("rb") as source:
+        source = path.open("rb")
+    with source:
+        with _translated(name):
             encoding = _detect_encoding(source, name)
-            text = io.TextIOWrapper(source, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
-            rows = _read_rows(text, name)
-            header = next(rows, None)
-            if header is None:
-                raise UnreadableFile(f"{name} is empty: a header line q,a is expected")
-            yield Table(encoding, header.cells, rows, source, size)
+        text = io.TextIOWrapper(source, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+        rows = _read_rows(text, name)
+        header = next(rows, None)
+        if header is None:
+            raise UnreadableFile(f"{name} is empty: a header line q,a is expected")
+        yield Table(encoding, header.cells, rows, source, size)
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UnreadableFile(f"{name} cannot be read: {error.strerror}") from error
+        raise UnreadableFile(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _detect_encoding(source: BinaryIO, name: str) -> str:
@@ -111,7 +119,8 @@ def _read_rows(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
     while True:
         line = reader.line_num + 1
         try:
-            cells = next(reader, None)
+            with _translated(name):
+                cells = next(reader, None)
         except csv.Error as error:
             raise UnreadableFile(
                 f"{name}, line {line}: the quoting is broken ({error}): a quoted cell ends with a quote, and quotes "

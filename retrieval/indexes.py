@@ -3,6 +3,7 @@
 Nothing here knows how a search is ranked; nothing elsewhere knows where an index is kept.
 """
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from retrieval.types import Changes, Dataset, PassageBlock
 from retrieval.vectors import VectorIndex
 from retrieval.vectors.flat import FlatIndex
 from retrieval.vectors.snapshot import load_snapshot, save_snapshot
+
+logger = logging.getLogger(__name__)
 
 
 class Indexes:
@@ -70,13 +73,21 @@ class Indexes:
             self._path(dataset_id).unlink(missing_ok=True)
 
     def save(self) -> None:
-        """Write a snapshot of every index that has changed since its last one."""
+        """Write a snapshot of every index that has changed since its last one.
+
+        One that cannot be written is only slower to start without.
+        """
         with self._loading:
             for dataset_id, index in self._loaded.items():
                 if index.watermark == self._saved_watermarks.get(dataset_id, 0):
                     continue
-                save_snapshot(index, self._store.get_dataset(dataset_id).model, self._path(dataset_id))
-                self._saved_watermarks[dataset_id] = index.watermark
+                path = self._path(dataset_id)
+                try:
+                    save_snapshot(index, self._store.get_dataset(dataset_id).model, path)
+                except OSError as error:
+                    logger.warning("the index snapshot %s cannot be written: %s", path, error)
+                else:
+                    self._saved_watermarks[dataset_id] = index.watermark
 
     def rebuild_if_wrong(self, dataset: Dataset) -> bool:
         """Compare the index with the store, passage by passage; whether it had to be made again."""

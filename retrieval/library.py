@@ -86,9 +86,11 @@ class Library:
     def close(self) -> None:
         """Save the indexes and let go of the directory."""
         with self._writing:
-            self._indexes.save()
-            self.store.close()
-            self._lock.release()
+            try:
+                self._indexes.save()
+            finally:
+                self.store.close()
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +119,8 @@ class Library:
         with self._writing:
             self._indexes.discard(self.store.get_dataset(dataset_id).id)
             self.store.delete_dataset(dataset_id)
+            # A search may have loaded the index meanwhile, from a store that still had the dataset.
+            self._indexes.discard(dataset_id)
 
     def delete_collection(self, collection_id: str) -> None:
         with self._writing:
@@ -135,14 +139,15 @@ class Library:
         """
         dataset = self.bound_dataset(collection.dataset_id)
         fresh = self._fresh(collection, drafts)
-        embedded = self._embed(fresh)
+        texts = list(dict.fromkeys(text for draft in fresh for text in draft.passage_texts))
+        embedded = self._embed(fresh, texts)
         with self._writing:
             stored = self.store.add_records(collection, embedded)
             self._indexes.publish(dataset, stored.passages)
         return AddResult(
             added=tuple(record.id for record in stored.records),
             unchanged=len(drafts) - len(stored.records),
-            embedded=sum(len(item.embeddings) for item in embedded),
+            embedded=len(texts),
         )
 
     def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
@@ -158,9 +163,8 @@ class Library:
         known = self.store.known_hashes(collection.id, by_hash.keys())
         return [draft for digest, draft in by_hash.items() if digest not in known]
 
-    def _embed(self, drafts: Sequence[RecordDraft]) -> list[EmbeddedDraft]:
-        """Each distinct text is read once by the model."""
-        texts = list(dict.fromkeys(text for draft in drafts for text in draft.passage_texts))
+    def _embed(self, drafts: Sequence[RecordDraft], texts: Sequence[str]) -> list[EmbeddedDraft]:
+        """The drafts with the embeddings of their passages; ``texts`` are these, each once."""
         if not texts:
             return []
         place = {text: row for row, text in enumerate(texts)}
@@ -257,7 +261,8 @@ class Library:
 def lock_directory(data_dir: Path) -> FileLock:
     """Own the directory until the lock is released or the process ends. Raises DirectoryInUse."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(data_dir / "lock")
+    # Whichever thread closes the library has to be able to release it.
+    lock = FileLock(data_dir / "lock", thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -278,6 +283,8 @@ def check_request(request: SearchRequest) -> None:
     """Raises InvalidRequest for the first value out of range."""
     if not request.text.strip():
         raise InvalidRequest("the question is empty: give some text to search for", "text")
+    if any("\ud800" <= character <= "\udfff" for character in request.text):
+        raise InvalidRequest("the question is not valid Unicode text: give it in UTF-8", "text")
     if not request.dataset_ids:
         raise InvalidRequest("no dataset to search in was named", "datasetId")
     if not 0 <= request.similarity <= 1:

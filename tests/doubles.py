@@ -1,6 +1,8 @@
 """Small real implementations of the seams, for tests that are not about the model."""
 
 import hashlib
+import random
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,3 +44,49 @@ class HashEmbedder:
             vector[0] = norm = 1.0
         unit: Embeddings = vector / np.float32(norm)
         return unit
+
+
+class DialEmbedder:
+    """A passage says what it scores: ``… @0.75 …`` has that cosine to every query, others 0.
+
+    Scores that are multiples of 1/1024 are exact in fp16, so that thresholds can be met to the bit.
+    """
+
+    name = "dial"
+    fingerprint = "dial-1"
+    max_tokens = 512
+    dim = 2
+
+    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
+        return np.tile(np.array([1, 0], dtype=np.float32), (len(texts), 1))
+
+    def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+        scores = np.array([self._score(text) for text in texts], dtype=np.float32)
+        return np.stack([scores, np.sqrt(1 - scores**2)], axis=1)
+
+    def _score(self, text: str) -> float:
+        found = re.search(r"@(-?[\d.]+\d)", text)
+        return float(found[1]) if found else 0.0
+
+
+class GridEmbedder:
+    """16 of 64 components are ±1/4, chosen by the text: scores are multiples of 1/16, whatever sums them.
+
+    Brute force then gives the very same numbers, and there are many ties.
+    """
+
+    name = "grid"
+    fingerprint = "grid-1"
+    max_tokens = 512
+    dim = 64
+
+    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            choice = random.Random(text)
+            for place in choice.sample(range(self.dim), 16):
+                vector[place] = choice.choice((-0.25, 0.25))
+        return vectors
+
+    def embed_passages(self, texts: Sequence[str]) -> Embeddings:
+        return self.embed_queries(texts)

@@ -45,8 +45,13 @@ class EndpointEmbedder:
 
     def _embed_all(self, texts: Sequence[str]) -> Embeddings:
         cut = [cut_to_tokens(text, self.max_tokens) for text in texts]
+        dim = self.dim
         groups = [self._embed(cut[start : start + BATCH_TEXTS]) for start in range(0, len(cut), BATCH_TEXTS)]
-        return np.concatenate(groups) if groups else np.empty((0, self.dim), dtype=np.float32)
+        for width in {group.shape[1] for group in groups} - {dim}:
+            raise EmbedderUnavailable(
+                f"the embedding endpoint gave vectors of {width} dimensions for {self.name}, and of {dim} before"
+            )
+        return np.concatenate(groups) if groups else np.empty((0, dim), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str]) -> Embeddings:
         """(n, dim) float32, unit rows."""
@@ -57,11 +62,7 @@ class EndpointEmbedder:
                 f"the embedding endpoint failed: {error}; check QUOTEBASE_EMBEDDING_BASE_URL, "
                 "QUOTEBASE_EMBEDDING_API_KEY and QUOTEBASE_EMBEDDING_MODEL"
             ) from error
-        if len({len(vector) for vector in vectors}) != 1:
-            raise EmbedderUnavailable(
-                f"the embedding endpoint gave vectors of different lengths for {self.name}"
-            )
-        embeddings = np.array(vectors, dtype=np.float32)
+        embeddings = self._to_array(vectors)
         norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
         if not np.isfinite(norms).all() or not norms.all():
             raise EmbedderUnavailable(
@@ -69,3 +70,14 @@ class EndpointEmbedder:
             )
         unit: Embeddings = embeddings / norms
         return unit
+
+    def _to_array(self, vectors: Sequence[Sequence[float]]) -> Embeddings:
+        try:
+            embeddings: Embeddings = np.array(vectors, dtype=np.float32)
+        except (TypeError, ValueError):
+            embeddings = np.empty(0, dtype=np.float32)
+        if embeddings.ndim != 2:
+            raise EmbedderUnavailable(
+                f"the embedding endpoint gave vectors of different lengths, or not of numbers, for {self.name}"
+            )
+        return embeddings

@@ -20,11 +20,15 @@ from retrieval.embedding import BUNDLED, Progress
 from retrieval.embedding.e5_file import E5Weights, Shape, read_weights, weights_path
 from retrieval.errors import EmbedderUnavailable
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when what is written changes: a folder of another format is written anew."""
 
 MANIFEST = "manifest.json"
 ENGINE_FILE = "engine/model.xml"
+
+MARKERS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+MARKER_SCORE = -100.0
+"""The vocabulary has the markers among its pieces: so low, a text that says ``</s>`` is not read as one."""
 
 SaveEngine = Callable[[E5Weights, Path], None]
 """Writes the model in the form that the engine runs."""
@@ -93,7 +97,7 @@ def _read_manifest(path: Path) -> ModelFolder | None:
         if any((path / name).stat().st_size != told["bytes"] for name, told in manifest["files"].items()):
             return None
         return ModelFolder(path, manifest["fingerprint"], manifest["dim"], manifest["max_tokens"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -157,7 +161,8 @@ def _write_tokenizer(vocabulary: list[tuple[str, float]], path: Path) -> None:
     """XLM-R's Unigram tokenizer: Nmt + NFKC, runs of spaces folded, Metaspace, <s> … </s>."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
+    pieces = [(piece, MARKER_SCORE if piece in MARKERS else score) for piece, score in vocabulary]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
@@ -168,9 +173,8 @@ def _write_tokenizer(vocabulary: list[tuple[str, float]], path: Path) -> None:
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+        [AddedToken(token, special=True, lstrip=token == "<mask>") for token in MARKERS]
     )
-    tokenizer.add_special_tokens([AddedToken("<mask>", special=True, lstrip=True)])
     tokenizer.save(str(path / "tokenizer.json"), pretty=False)
 
 

@@ -34,6 +34,7 @@ class SentenceTransformersEmbedder:
     def __init__(self, model: str) -> None:
         try:
             import torch
+            from safetensors import SafetensorError
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise EmbedderUnavailable(
@@ -42,7 +43,7 @@ class SentenceTransformersEmbedder:
             ) from error
         try:
             self._model = SentenceTransformer(model)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise EmbedderUnavailable(
                 f"the model {model!r} cannot be loaded ({str(error).splitlines()[0]}): QUOTEBASE_EMBEDDING_MODEL is "
                 "a folder or the id of a model on the hub"
@@ -63,9 +64,10 @@ class SentenceTransformersEmbedder:
 
     def _embed(self, texts: Sequence[str], encode: Callable[..., Embeddings]) -> Embeddings:
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
-        lengths = [len(ids) for ids in self._model.tokenizer(list(texts))["input_ids"]] if texts else []
-        lengths = [min(length, self.max_tokens) for length in lengths]
+        # The tokenizer has a state (what it cuts to): one text at a time there, too.
         with self._running:
+            lengths = [len(ids) for ids in self._model.tokenizer(list(texts))["input_ids"]] if texts else []
+            lengths = [min(length, self.max_tokens) for length in lengths]
             for batch in batches_by_length(lengths, MAX_BATCH_TOKENS):
                 embeddings[batch] = encode(
                     [texts[position] for position in batch],

@@ -75,7 +75,7 @@ class FlatIndex:
             )
         is_new = block.ids > self._watermark
         codes = np.ascontiguousarray(block.embeddings[is_new], dtype=np.float16)
-        self._faiss.add_sa_codes(codes.view(np.uint8).reshape(len(codes), -1))
+        self._faiss.add_sa_codes(codes.view(np.uint8).reshape(len(codes), 2 * self.dim))
         self._ids = np.concatenate([self._ids, block.ids[is_new]])
         self._collection_keys = np.concatenate([self._collection_keys, block.collection_keys[is_new]])
 
@@ -105,7 +105,7 @@ class FlatIndex:
         scores, positions = self._scan_with_ties(query, top_k, allowed)
         order = np.lexsort((positions, -scores))[:top_k]
         return [
-            Hit(int(self._ids[position]), min(1.0, float(score)))
+            Hit(int(self._ids[position]), float(score))
             for score, position in zip(scores[order], positions[order], strict=True)
             if score >= np.float32(similarity)
         ]
@@ -133,4 +133,5 @@ class FlatIndex:
         scores, positions = self._faiss.search(query[np.newaxis], count, params=parameters)
         # FAISS pads missing results with id -1.
         found = positions[0] >= 0
-        return scores[0][found], positions[0][found]
+        # Rounded to fp16, a row can be longer than 1.
+        return np.minimum(scores[0][found], np.float32(1)), positions[0][found]

@@ -10,12 +10,16 @@ import json
 import logging
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from retrieval.types import Changes, ModelBinding, PassageBlock
 from retrieval.vectors import VectorIndex
+
+DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What reading a broken .npz archive ends in, depending on which byte it is."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ def load_snapshot(path: Path, model: ModelBinding, last_sequence: int) -> Change
             block = PassageBlock(archive["ids"], archive["collection_keys"], archive["embeddings"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         logger.warning("the index snapshot %s is damaged (%s): rebuilding it from the store", path, error)
         return None
     watermark = manifest.get("watermark", -1)

@@ -1,0 +1,95 @@
+"""Which column is what, and what is wrong with a row."""
+
+import pytest
+
+from ingest.mapping import Columns, RowProblem, find_columns, to_draft
+from ingest.tables import Row
+from retrieval.errors import MissingColumn
+from retrieval.types import RecordDraft
+
+COLUMNS = Columns(q=0, a=1, indexes=2)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("q", "a"),
+        ("Q", "A"),
+        (" q ", "\ta"),
+        ("q", "a", "indexes"),
+        ("q", "a", "Index"),
+        ("q", "a", "indexes", "indexes", "index"),
+        ("q", "a", "indexes", "", ""),
+        ("q", "a", "", "indexes"),
+        ("q", "a", "", ""),
+        ("index", "content"),
+        ("Index", "CONTENT", ""),
+    ],
+)
+def test_headers_that_are_understood(header: tuple[str, ...]) -> None:
+    assert find_columns(header) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("question", "answer"),
+        ("a", "q"),
+        ("q",),
+        ("a",),
+        ("",),
+        ("q", "", "a"),
+        ("q", "a", "source"),
+        ("q", "a", "indexes", "tags"),
+        ("index", "content", "indexes"),
+        ("content", "index"),
+        ("index",),
+        ("id", "q", "a"),
+        ("q;a",),
+        ("q\ta",),
+        ("咖啡豆怎么保存？", "密封"),
+    ],
+)
+def test_other_headers_are_refused_with_the_columns_there_are(header: tuple[str, ...]) -> None:
+    with pytest.raises(MissingColumn) as raised:
+        find_columns(header)
+    message = raised.value.message
+    for name in header:
+        assert repr(name) in message
+    assert "q,a" in message
+    assert "index,content" in message
+
+
+@pytest.mark.parametrize(
+    ("cells", "draft"),
+    [
+        (("q", "a"), RecordDraft("q", "a")),
+        (("q",), RecordDraft("q")),
+        (("q", ""), RecordDraft("q")),
+        ((" q\n", "\ta "), RecordDraft(" q\n", "\ta ")),
+        (("q", "a", "i1"), RecordDraft("q", "a", ("i1",))),
+        (("q", "a", " i1 ", "", "i2\n", " "), RecordDraft("q", "a", ("i1", "i2"))),
+        (("q", "", "i1", "i1"), RecordDraft("q", "", ("i1", "i1"))),
+        (("q", " "), RecordDraft("q", " ")),
+    ],
+)
+def test_rows_become_records(cells: tuple[str, ...], draft: RecordDraft) -> None:
+    assert to_draft(Row(7, cells), COLUMNS, 0) == draft
+
+
+def test_a_record_knows_its_place() -> None:
+    draft = to_draft(Row(7, ("q", "a")), COLUMNS, 41)
+    assert isinstance(draft, RecordDraft)
+    assert draft.chunk_index == 41
+
+
+@pytest.mark.parametrize("q", ["", " ", "\n\t", "\u3000\xa0"])
+@pytest.mark.parametrize("rest", [(), ("a",), ("a", "i")])
+def test_a_row_without_q_is_a_problem_of_its_line(q: str, rest: tuple[str, ...]) -> None:
+    assert to_draft(Row(7, (q, *rest)), COLUMNS, 0) == RowProblem(7, "q", "q is empty")
+
+
+def test_equal_index_texts_are_one_passage() -> None:
+    draft = to_draft(Row(2, ("q", "a", "i", "q\na", "i")), COLUMNS, 0)
+    assert isinstance(draft, RecordDraft)
+    assert draft.passage_texts == ("q\na", "i")

@@ -1,0 +1,54 @@
+"""Batches carry each text once, the longest first, within their budget of tokens."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.embedding.batching import batches_by_length
+
+
+def batches(lengths: list[int], max_tokens: int) -> list[list[int]]:
+    return [batch.tolist() for batch in batches_by_length(lengths, max_tokens)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "expected"),
+    [
+        ([], 10, []),
+        ([5], 10, [[0]]),
+        ([5, 5], 10, [[0, 1]]),
+        ([5, 5], 9, [[0], [1]]),
+        ([5, 5, 5], 10, [[0, 1], [2]]),
+        ([1, 9, 2, 3], 10, [[1], [3, 2, 0]]),
+        ([4, 10, 4], 10, [[1], [0, 2]]),
+        ([50, 1, 20], 10, [[0], [2], [1]]),
+        ([0, 0, 0], 2, [[0, 1], [2]]),
+        ([3, 3, 3, 3], 1, [[0], [1], [2], [3]]),
+    ],
+)
+def test_batches(lengths: list[int], max_tokens: int, expected: list[list[int]]) -> None:
+    assert batches(lengths, max_tokens) == expected
+
+
+@given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 100))
+def test_each_position_once_longest_first_and_within_the_budget(lengths: list[int], max_tokens: int) -> None:
+    found = batches(lengths, max_tokens)
+    in_order = [position for batch in found for position in batch]
+    assert sorted(in_order) == list(range(len(lengths)))
+    assert in_order == sorted(in_order, key=lambda position: (-lengths[position], position))
+    for batch in found:
+        padded = len(batch) * lengths[batch[0]]
+        assert padded <= max_tokens or len(batch) == 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=60), st.integers(1, 100))
+def test_no_batch_could_take_the_first_text_of_the_next(lengths: list[int], max_tokens: int) -> None:
+    found = batches(lengths, max_tokens)
+    for batch in found[:-1]:
+        assert (len(batch) + 1) * lengths[batch[0]] > max_tokens
+
+
+def test_positions_index_an_array() -> None:
+    (batch,) = batches_by_length([1, 2], 10)
+    assert np.array(["short", "longer"])[batch].tolist() == ["longer", "short"]

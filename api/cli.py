@@ -36,6 +36,8 @@ app.add_typer(datasets, name="datasets")
 app.add_typer(apps, name="apps")
 app.add_typer(keys, name="keys")
 
+INTERRUPTED = 130
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Similarity = Annotated[float, typer.Option(help="Lowest score to keep, 0 to 1, inclusive.")]
 Limit = Annotated[int, typer.Option(help="Token budget of all quotes together.")]
@@ -44,13 +46,27 @@ Limit = Annotated[int, typer.Option(help="Token budget of all quotes together.")
 def main() -> None:
     """Run a command; an expected failure is one line on stderr and exit code 1."""
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except QuotebaseError as error:
-        print_note(f"quotebase: {error.message}")
+        print_note(f"quotebase: {' '.join(error.message.splitlines())}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        print_note("quotebase: interrupted; what was committed stays, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as end:
+        # Typer has made this out of a KeyboardInterrupt.
+        if end.code == INTERRUPTED:
+            print_note(
+                "quotebase: interrupted; what was committed stays, the same command goes on from there"
+            )
+        raise
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Raises InvalidRequest for the first that is no text: it could be neither stored nor sent."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(f"{argument!a} is not UTF-8: give it, and name the file, in UTF-8") from None
 
 
 @app.command()
@@ -157,7 +173,8 @@ def _print_turn(answer: str, found: SearchResult, as_json: bool, was_streamed: b
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; QUOTEBASE_HOST by default.")] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port, 0 for a free one; QUOTEBASE_PORT by default.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port, 0 for a free one; QUOTEBASE_PORT by default."),
     ] = None,
 ) -> None:
     """Serve the HTTP API. The first start on an empty directory makes an admin key and prints it once."""

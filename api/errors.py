@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,6 +33,9 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.Forbidden: 403,
 }
 """The nearest class in an error's ancestry decides."""
+
+_PLACES = ("body", "query")
+"""What FastAPI puts before the name of a field."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 
@@ -71,8 +74,13 @@ def install(app: FastAPI) -> None:
 
     def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        code, message = _describe_http(app, request, error)
-        return JSONResponse(error_body(error.status_code, code, message), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # Starlette names the methods of one route, a path may have several.
+            methods = app.openapi()["paths"].get(request.url.path)
+            headers["Allow"] = ", ".join(methods).upper() if methods else headers["Allow"]
+        code, message = _describe_http(app, request, error, headers)
+        return JSONResponse(error_body(error.status_code, code, message), error.status_code, headers)
 
     def on_anything(request: Request, error: Exception) -> JSONResponse:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -85,20 +93,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_anything)
 
 
-def describe_validation(problems: Sequence[Any]) -> tuple[str, str]:
-    """(field, sentence) for the first problem that pydantic found."""
+def describe_validation(problems: Sequence[Any], whole: str = "body") -> tuple[str, str]:
+    """(field, sentence) for the first problem that pydantic found in ``whole``."""
     first = problems[0]
-    param = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    if first["type"] == "json_invalid":
+        return whole, f"{whole}: not valid JSON ({first['ctx']['error']})"
+    place = [str(part) for part in first["loc"]]
+    if place in ([], ["body"]):
+        return whole, f"{whole}: a JSON object is expected, with Content-Type: application/json"
+    param = ".".join(place[1:] if place[0] in _PLACES else place)
     return param, f"{param}: {first['msg']}"
 
 
-def _describe_http(app: FastAPI, request: Request, error: HTTPException) -> tuple[str, str]:
+def _describe_http(
+    app: FastAPI, request: Request, error: HTTPException, headers: Mapping[str, str]
+) -> tuple[str, str]:
     path = request.url.path
     if error.status_code == 404:
         near = difflib.get_close_matches(path, app.openapi()["paths"], n=1, cutoff=0.5)
         mend = f"; did you mean {near[0]}?" if near else "; see /docs for the paths there are"
         return "path_not_found", f"there is nothing at {path}{mend}"
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow", "another method")
-        return "method_not_allowed", f"{path} does not take {request.method}: use {allowed}"
-    return "http_error", str(error.detail)
+        return "method_not_allowed", f"{path} does not take {request.method}: use {headers['Allow']}"
+    return "invalid_request" if error.status_code == 400 else "http_error", str(error.detail)

@@ -15,9 +15,13 @@ from ingest.jobs import ImportReport, ReportProgress
 from retrieval.embedding import Progress as ModelProgress
 from retrieval.types import Quote
 
+TABLE_WIDTH = 10_000
+"""Wider than any table: a cell that is cut, such as an id, is of no use."""
+
 COUNTS = ("read", "added", "updated", "unchanged", "rejected", "embedded")
 
 _out = Console(soft_wrap=True, highlight=False)
+_tables = Console(width=TABLE_WIDTH, highlight=False)
 _err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -43,7 +47,7 @@ def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], as_
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(str(row[column])) for column in columns))
-    _out.print(table)
+    _tables.print(table)
 
 
 def print_quotes(quotes: Sequence[Quote]) -> None:
@@ -65,9 +69,15 @@ def print_report(report: ImportReport) -> None:
 
 @contextmanager
 def import_progress(name: str) -> Iterator[ReportProgress]:
-    """A bar on stderr while a file is imported."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[rows]} rows"), console=_err, transient=True) as progress:
+    """A bar on stderr while a file is imported, if somebody looks on."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+    )
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
         task = progress.add_task(name, total=1.0, rows=0)
         yield lambda report, share: progress.update(task, completed=share, rows=report.read)
 

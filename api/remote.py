@@ -102,13 +102,13 @@ class RemoteLibrary:
         self, dataset: Dataset, path: Path, collection_name: str | None, _on_progress: ReportProgress | None
     ) -> ImportReport:
         """Replies when the server is done. Raises what the server's import raised."""
-        name = collection_name or path.name
+        target = {"datasetId": dataset.id, "name": collection_name}
         try:
             with path.open("rb") as stream:
                 data = self._post(
                     "collection/create/template",
-                    files={"file": (name, stream, "text/csv")},
-                    data={"data": json.dumps({"datasetId": dataset.id})},
+                    files={"file": (path.name, stream, "text/csv")},
+                    data={"data": json.dumps(target)},
                 )
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error

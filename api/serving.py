@@ -1,6 +1,7 @@
 """Running the HTTP server: sockets, logs, the first key, the way to find it."""
 
 import logging
+import signal
 import socket
 from collections.abc import Callable
 
@@ -28,15 +29,32 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
     with open_service(settings, progress) as service, _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _warm_up(service.library)
         _say_first_key(service.keys, say)
-        say(f"quotebase listens on {url}")
         config = uvicorn.Config(create_app(service), log_config=None, log_level=settings.log_level)
         with announce_server(settings.data_dir, url, service.local_token):
-            uvicorn.Server(config).run(sockets=[listener])
+            say(f"quotebase listens on {url}")
+            _run_until_stopped(uvicorn.Server(config), listener)
+
+
+def _run_until_stopped(server: uvicorn.Server, listener: socket.socket) -> None:
+    # When it has stopped, uvicorn raises the signal that stopped it once more, which would end the
+    # process before the indexes are saved.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Cut what may be a key off the path of uvicorn's (client, method, path, version, status)."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
 
 
 def _warm_up(library: Library) -> None:
@@ -55,12 +73,13 @@ def _say_first_key(keys: Keys, say: Callable[[str], None]) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that the port is known before anything is said."""
+    """A listening socket, so that whoever reads the address can connect at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise InvalidRequest(

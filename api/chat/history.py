@@ -1,5 +1,6 @@
 """Chat turns by ``chatId``: of one app, one key and one chat, oldest first."""
 
+import json
 from typing import Any
 
 from api.keys import Key
@@ -43,7 +44,9 @@ class Chat:
             "time": now().isoformat(),
             "complete": is_complete,
         }
-        self._store.put_document(KIND, f"{self._group}/{item_id or new_id()}", body, group=self._group)
+        # Both may have any character in them: JSON keeps apart what a separator would not.
+        document_id = json.dumps([self._group, item_id or new_id()], ensure_ascii=False)
+        self._store.put_document(KIND, document_id, body, group=self._group)
 
 
 def _messages_of(turn: Any) -> tuple[Message, Message]:

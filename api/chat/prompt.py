@@ -21,16 +21,20 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def render_quotes(quotes: Sequence[Quote], app: App, question: str, variables: Mapping[str, str]) -> str:
     """The quote prompt with every quote in it, numbered from 1."""
-    lines = [_render_quote(quote, place, app.quote_template) for place, quote in enumerate(quotes, start=1)]
+    lines = [
+        _render_quote(quote, place, app.quote_template, variables)
+        for place, quote in enumerate(quotes, start=1)
+    ]
     return fill(app.quote_prompt, {**variables, "quote": "\n".join(lines), "question": question})
 
 
-def _render_quote(quote: Quote, place: int, template: str) -> str:
+def _render_quote(quote: Quote, place: int, template: str, variables: Mapping[str, str]) -> str:
     if not quote.record.a:
         template = template.replace("\n{{a}}", "")
     return fill(
         template,
         {
+            **variables,
             "q": quote.record.q,
             "a": quote.record.a,
             "source": quote.collection_name,

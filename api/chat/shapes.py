@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from api.chat.turn import AnswerPart, Event, StepStarted, ToolPart, Turn
@@ -61,7 +61,7 @@ def search_module(turn: Turn) -> dict[str, Any]:
     tokens = count_tokens(turn.question.text)
     return {
         "moduleType": SEARCH_MODULE,
-        "price": tokens / 1000 * turn.app.search_price,
+        "price": tokens * turn.app.search_price / 1000,
         "model": found.model.name,
         "tokens": tokens,
         "similarity": found.request.similarity,
@@ -76,7 +76,7 @@ def chat_module(turn: Turn, passages: Passages) -> dict[str, Any]:
     tokens = turn.usage.prompt_tokens + turn.usage.completion_tokens
     return {
         "moduleType": CHAT_MODULE,
-        "price": tokens / 1000 * turn.app.chat_price,
+        "price": tokens * turn.app.chat_price / 1000,
         "model": turn.model,
         "tokens": tokens,
         "question": turn.question.text,
@@ -152,7 +152,9 @@ class EventStream:
         self._model = model
         self._detail = detail
 
-    def encode(self, events: Iterable[Event | QuotebaseError], passages_of: PassagesOf) -> Iterator[str]:
+    def encode(
+        self, events: Iterable[Event | QuotebaseError], passages_of: PassagesOf
+    ) -> Generator[str, None, None]:
         """The text of the reply, an event a piece."""
         for event in events:
             match event:

@@ -76,11 +76,15 @@ def run_turn(app: App, question: Question, search: Search, completion: Completio
     """Answer a question; the last event is the :class:`Turn`.
 
     Raises:
-        InvalidRequest: the question has no text.
+        InvalidRequest: the question has no text; raised at once, not at the first event.
         DatasetNotFound, ModelMismatch, EmbedderUnavailable, StoreUnavailable, CompletionFailed
     """
     if not question.text.strip():
         raise InvalidRequest("the last message has no text to search with", "messages")
+    return _run(app, question, search, completion)
+
+
+def _run(app: App, question: Question, search: Search, completion: Completion) -> Iterator[Event]:
     yield StepStarted("search")
     started = time.perf_counter()
     found = search(SearchRequest(question.text, app.dataset_ids, app.similarity, app.limit))

@@ -1,10 +1,13 @@
 """``POST /api/v1/chat/completions`` and its two sister paths."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.apps import App
 from api.auth import AppKey, ServiceOf
@@ -23,6 +26,23 @@ PATHS = ("/api/v1/chat/completions", "/v1/chat/completions", "/api/chat/completi
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
+class EventStreamResponse(StreamingResponse):
+    """Closes the generator also when the client hangs up.
+
+    Starlette leaves that to the garbage collector, and until it comes the backend goes on talking.
+    """
+
+    def __init__(self, pieces: Generator[str, None, None]) -> None:
+        super().__init__(pieces, media_type="text/event-stream", headers=STREAM_HEADERS)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await run_in_threadpool(self._pieces.close)
+
+
 def complete_chat(body: ChatRequest, service: ServiceOf, key: AppKey) -> Response:
     """Answer the last message from the app's datasets."""
     app = service.apps.get(key.app_id)
@@ -34,10 +54,8 @@ def complete_chat(body: ChatRequest, service: ServiceOf, key: AppKey) -> Respons
     if not body.stream:
         return JSONResponse(_last(events, body, service))
     stream = EventStream(body.chat_id, app.model or service.completion.model, body.detail)
-    return StreamingResponse(
+    return EventStreamResponse(
         stream.encode(_ending_in_error(events), lambda turn: _passages(service, turn)),
-        media_type="text/event-stream",
-        headers=STREAM_HEADERS,
     )
 
 
@@ -57,7 +75,9 @@ def _question(body: ChatRequest, chat: Chat | None) -> Question:
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _turn(app: App, question: Question, service: Service) -> Iterator[Event]:

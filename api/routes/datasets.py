@@ -22,18 +22,23 @@ from api.schemas.datasets import (
     dataset_item,
     search_reply,
 )
+from api.uploads import UploadRoute
 from ingest.jobs import import_file
 from retrieval.errors import Forbidden, InvalidRequest
 
-router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
+router = APIRouter(prefix="/api/core/dataset", tags=["datasets"], route_class=UploadRoute)
 
 Envelope = dict[str, Any]
 
 
 class UploadTarget(Wire):
+    """The form field ``data``. ``name`` is the collection's, the file's by default."""
+
     dataset_id: str
+    name: str = ""
 
 
+@router.get("/list")
 @router.post("/list")
 def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None = None) -> Envelope:
     """The datasets that the key opens."""
@@ -94,7 +99,7 @@ def import_table(
     try:
         target = UploadTarget.model_validate_json(data)
     except ValidationError as error:
-        param, message = describe_validation(error.errors())
+        param, message = describe_validation(error.errors(), "data")
         raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
     require_dataset(key, target.dataset_id)
     dataset = service.library.store.get_dataset(target.dataset_id)
@@ -103,7 +108,7 @@ def import_table(
         path = Path(folder) / "upload.csv"
         with path.open("wb") as copy:
             shutil.copyfileobj(file.file, copy)
-        report = import_file(service.library, dataset, path, file_name=name)
+        report = import_file(service.library, dataset, path, name, target.name or None)
     errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
     results = {"insertLen": report.added, "overToken": [], "repeat": [], "error": errors}
     return envelope({"collectionId": report.collection_id, "results": results, "report": asdict(report)})

@@ -1,8 +1,9 @@
-"""The wire's names and types. Unknown fields are ignored; numbers may come as strings."""
+"""The wire's names and types. Unknown fields are ignored, null is as if left out, numbers may come as strings."""
 
+import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -10,6 +11,20 @@ class Wire(BaseModel):
     """A body whose fields are camelCase on the wire and snake_case here."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {name: value for name, value in body.items() if value is not None}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_unicode(cls, value: Any) -> Any:
+        """JSON can have half a surrogate pair in it, which nothing further on could write."""
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
 
 
 def envelope(data: Any) -> dict[str, Any]:

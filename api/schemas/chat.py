@@ -10,9 +10,12 @@ from retrieval.completion import Message
 PASSED_ON = ("tools", "tool_choice", "parallel_tool_calls")
 """Request fields that go to the completion backend as they are."""
 
+PASSED_ON_OF_MESSAGES = ("name", "tool_calls", "tool_call_id", "refusal", "reasoning_content")
+"""Fields of a message that do so; FastGPT's own, such as ``dataId``, would be refused by some."""
+
 
 class ChatMessage(BaseModel):
-    """OpenAI's message; what is not named here is passed on."""
+    """OpenAI's message."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -21,7 +24,10 @@ class ChatMessage(BaseModel):
 
     def to_message(self) -> Message:
         role = "system" if self.role == "developer" else self.role
-        return Message(role, self.content or "", self.__pydantic_extra__ or {})
+        extra = self.__pydantic_extra__ or {}
+        return Message(
+            role, self.content or "", {name: extra[name] for name in PASSED_ON_OF_MESSAGES if name in extra}
+        )
 
 
 class ChatRequest(Wire):

@@ -92,7 +92,7 @@ def search_reply(result: SearchResult) -> dict[str, Any]:
         "searchMode": request.mode,
         "usingReRank": False,
         "similarity": request.similarity,
-        "usingSimilarityFilter": request.similarity > 0,
+        "usingSimilarityFilter": True,
     }
 
 

@@ -1,0 +1,100 @@
+"""Fixtures of the wire's tests. ``pytest tests/api --update-golden`` rewrites the golden files."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from api.wiring import service_of
+from ingest.jobs import import_file
+from retrieval.completion.endpoint import EndpointCompletion
+from retrieval.completion.extractive import ExtractiveCompletion
+from retrieval.library import Library
+from tests.api.wire import Api, Chatter, new_chatter
+from tests.doubles import HashEmbedder
+from tests.openai_server import OpenAIServer, openai_server
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "data"
+GOLDEN = ROOT / "tests" / "golden"
+
+BACKEND_KEY = "sk-the-backend-key"
+BACKEND_TIMEOUT_S = 20.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files instead of comparing"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the golden file of a name, or write that file."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden", default=False):
+            path.write_bytes(text.encode())
+        assert text == path.read_bytes().decode()
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with both sample files in it, to copy."""
+    folder = tmp_path_factory.mktemp("samples")
+    with Library.open(folder, HashEmbedder()) as library:
+        for name in ("suzume", "coffee"):
+            import_file(library, library.create_dataset(name), DATA / f"{name}.csv", f"{name}.csv")
+    return folder
+
+
+@pytest.fixture
+def sampled(samples: Path, tmp_path: Path, embedder: HashEmbedder) -> Iterator[Library]:
+    """A library of our own with the datasets ``suzume`` and ``coffee``."""
+    shutil.copytree(samples, tmp_path / "data")
+    with Library.open(tmp_path / "data", embedder) as library:
+        yield library
+
+
+@pytest.fixture
+def endpoint() -> Iterator[OpenAIServer]:
+    """For embeddings."""
+    with openai_server() as server:
+        yield server
+
+
+@pytest.fixture
+def backend() -> Iterator[OpenAIServer]:
+    """For answers."""
+    with openai_server() as server:
+        yield server
+
+
+@pytest.fixture
+def api(sampled: Library) -> Api:
+    """The application with the extractive backend."""
+    return Api(service_of(sampled, ExtractiveCompletion()))
+
+
+@pytest.fixture
+def backed(sampled: Library, backend: OpenAIServer) -> Api:
+    """The application with the scripted backend."""
+    return Api(
+        service_of(sampled, EndpointCompletion("scripted-model", backend.url, BACKEND_KEY, BACKEND_TIMEOUT_S))
+    )
+
+
+@pytest.fixture
+def chatter(api: Api) -> Chatter:
+    """Asks ``suzume``, answered by the extractive backend."""
+    return new_chatter(api)
+
+
+@pytest.fixture
+def backed_chatter(backed: Api) -> Chatter:
+    """Asks ``suzume``, answered by the scripted backend."""
+    return new_chatter(backed)

@@ -1,0 +1,595 @@
+"""The commands, run in this process over an embedding endpoint that is quick."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app, main
+from api.settings import PREFIX, Settings
+from api.wiring import open_documents
+from retrieval.library import lock_directory
+from tests.api.conftest import DATA
+from tests.api.processes import Ran
+from tests.openai_server import (
+    OpenAIServer,
+    answer,
+    cut_off,
+    refusal,
+    well_behaved_embeddings,
+)
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(
+    endpoint: OpenAIServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Cli:
+    """Run ``quotebase`` with these arguments on an empty directory of our own."""
+    for setting in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + setting.upper(), raising=False)
+    monkeypatch.setenv("QUOTEBASE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("QUOTEBASE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("QUOTEBASE_EMBEDDING_BASE_URL", endpoint.url)
+    monkeypatch.setenv("QUOTEBASE_EMBEDDING_MODEL", "scripted")
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["quotebase", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        return Ran(int(stopped.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def filled(cli: Cli) -> Cli:
+    """With the dataset ``suzume``."""
+    assert cli("ingest", DATA / "suzume.csv", "--dataset", "suzume").code == 0
+    return cli
+
+
+def json_of(ran: Ran) -> Any:
+    """What a command printed that went well: one JSON value."""
+    assert (ran.code, ran.err) == (0, "")
+    return json.loads(ran.out)
+
+
+def complaint(ran: Ran) -> str:
+    """What a command said that failed: one line."""
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("quotebase: ")
+    assert ran.err.endswith("\n")
+    assert ran.err.count("\n") == 1
+    return ran.err.removeprefix("quotebase: ").rstrip("\n")
+
+
+# ingest
+
+
+def test_ingest_reports_what_became_of_each_file(cli: Cli, endpoint: OpenAIServer) -> None:
+    suzume, coffee = DATA / "suzume.csv", DATA / "coffee.csv"
+
+    report = json_of(cli("ingest", suzume, coffee, "--dataset", "both", "--json"))
+
+    counts = {"read": 90, "added": 90, "updated": 0, "unchanged": 0, "rejected": 0, "embedded": 114}
+    assert list(report) == [*counts, "seconds", "files"]
+    assert {name: report[name] for name in counts} == counts
+    assert [file["file"] for file in report["files"]] == [str(suzume), str(coffee)]
+    assert list(report["files"][0]) == [
+        *("file", "dataset", "collection", "collection_id", "encoding", *counts, "seconds", "problems")
+    ]
+    assert [(file["dataset"], file["collection"]) for file in report["files"]] == [
+        *(("both", "suzume.csv"), ("both", "coffee.csv"))
+    ]
+    assert sum(len(request.body["input"]) for request in endpoint.asked("embeddings")) == 114 + 1
+
+
+def test_ingest_again_adds_and_embeds_nothing(filled: Cli, endpoint: OpenAIServer) -> None:
+    before = len(endpoint.requests)
+
+    report = json_of(filled("ingest", DATA / "suzume.csv", "--dataset", "suzume", "--json"))
+
+    assert (report["read"], report["added"], report["unchanged"], report["embedded"]) == (45, 0, 45, 0)
+    # The dimension is asked for; nothing else is.
+    assert [request.body["input"] for request in endpoint.requests[before:]] == [["dimension"]]
+
+
+def test_ingest_says_it_in_a_line(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("q,a\n1,2\n,no question\n3,4\n")
+
+    ran = cli("ingest", path, "--dataset", "d", "--collection", "my c")
+
+    counts = "read 3, added 2, updated 0, unchanged 0, rejected 1, embedded 2"
+    assert ran.code == 0
+    assert ran.out.startswith(f"{path} → d/my c: {counts} (")
+    assert ran.out.count("\n") == 1
+    assert ran.err == "  line 3, q: q is empty\n"
+
+
+# search and ask
+
+
+def test_search_prints_the_reply_of_the_http_api(filled: Cli) -> None:
+    reply = json_of(filled("search", "suzume", "文字脚本的作者", "--limit", "40", "--json"))
+
+    assert list(reply) == [
+        *("list", "duration", "limit", "searchMode", "usingReRank", "similarity", "usingSimilarityFilter")
+    ]
+    (quote,) = reply["list"]
+    assert (quote["q"], quote["tokens"], quote["sourceName"]) == ("剧本出自何人之手？", 34, "suzume.csv")
+    assert (reply["limit"], reply["similarity"]) == (40, 0.0)
+
+
+def test_search_prints_quotes_for_people(filled: Cli) -> None:
+    ran = filled("search", "suzume", "文字脚本的作者", "--top-k", "1")
+
+    first, second, third = ran.out.splitlines()
+    assert first.startswith("1. 0.99")
+    assert first.endswith("  剧本出自何人之手？")
+    assert second == "   剧本由新海诚亲自撰写，他同时写了同名小说。"
+    assert third.startswith("   suzume.csv · 34 tokens · ")
+    assert (ran.code, ran.err[:12]) == (0, "1 quotes in ")
+
+
+def test_search_takes_similarity_inclusively(filled: Cli) -> None:
+    every = json_of(filled("search", "suzume", "导演是谁", "--json"))["list"]
+    second = every[1]["score"][0]["value"]
+
+    kept = json_of(filled("search", "suzume", "导演是谁", "--similarity", str(second), "--json"))["list"]
+
+    assert kept == every[:2]
+
+
+def test_ask_answers_with_the_best_quote(filled: Cli) -> None:
+    reply = json_of(filled("ask", "suzume", "文字脚本的作者", "--limit", "40", "--json"))
+
+    assert list(reply) == ["answer", "quotes"]
+    assert reply["answer"] == "剧本由新海诚亲自撰写，他同时写了同名小说。"
+    assert [quote["q"] for quote in reply["quotes"]] == ["剧本出自何人之手？"]
+
+
+@pytest.mark.parametrize("options", [(), ("--stream",)])
+def test_ask_prints_the_answer_alone_on_stdout(
+    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
+    monkeypatch.setenv("QUOTEBASE_COMPLETION_MODEL", "scripted-model")
+    backend.script(answer("剧本由", "新海诚", "撰写。"))
+
+    ran = filled("ask", "suzume", "文字脚本的作者", "--limit", "40", *options)
+
+    assert (ran.code, ran.out) == (0, "剧本由新海诚撰写。\n")
+    assert "1. 0.99" in ran.err
+    assert backend.requests[-1].body["model"] == "scripted-model"
+
+
+# datasets
+
+
+def test_datasets_are_listed(filled: Cli) -> None:
+    (row,) = json_of(filled("datasets", "list", "--json"))
+
+    assert list(row) == ["id", "name", "records", "passages", "model"]
+    assert (row["name"], row["records"], row["passages"], row["model"]) == ("suzume", 45, 57, "scripted")
+    header, line = filled("datasets", "list").out.splitlines()
+    assert header.split() == ["name", "records", "passages", "model", "id"]
+    assert line.split() == ["suzume", "45", "57", "scripted", row["id"]]
+
+
+def test_tables_cut_nothing(cli: Cli) -> None:
+    name = "a rather long note of what this key is for " * 8
+    key = json_of(cli("keys", "create", "--datasets", "--name", name, "--json"))
+
+    table = cli("keys", "list").out
+
+    assert key["id"] in table
+    assert name.strip() in table
+    assert key["created_at"] in table
+
+
+def test_datasets_are_deleted_by_name(filled: Cli) -> None:
+    assert filled("datasets", "delete", "suzume") == Ran(0, "deleted suzume\n", "")
+
+    assert json_of(filled("datasets", "list", "--json")) == []
+
+
+def test_verify_says_what_it_found(filled: Cli) -> None:
+    report = json_of(filled("datasets", "verify", "--json"))
+
+    assert report == {
+        "clean": True,
+        "repaired_batches": 0,
+        "orphans_removed": 0,
+        "indexes_rebuilt": [],
+        "passages": {"suzume": 57},
+    }
+    assert filled("datasets", "verify").out == "suzume: 57 passages\nclean\n"
+
+
+# apps and keys
+
+
+def test_an_app_is_made_listed_and_deleted(filled: Cli) -> None:
+    made = json_of(
+        filled(
+            *("apps", "create", "film", "--dataset", "suzume", "--system-prompt", "be brief", "--json"),
+            *("--limit-prompt", "be kind", "--model", "m", "--temperature", "0.5", "--max-tokens", "99"),
+            *("--similarity", "0.25", "--limit", "300", "--empty-reply", "nothing"),
+        )
+    )
+    (dataset,) = json_of(filled("datasets", "list", "--json"))
+
+    (listed,) = json_of(filled("apps", "list", "--json"))
+
+    expected = {
+        "name": "film",
+        "dataset_ids": [dataset["id"]],
+        "system_prompt": "be brief",
+        "limit_prompt": "be kind",
+        "model": "m",
+        "temperature": 0.5,
+        "max_tokens": 99,
+        "similarity": 0.25,
+        "limit": 300,
+        "empty_reply": "nothing",
+    }
+    assert {name: made[name] for name in expected} == expected
+    assert listed == {**made, "datasets": "suzume"}
+    assert filled("apps", "delete", "film") == Ran(0, "deleted film\n", "")
+    assert json_of(filled("apps", "list", "--json")) == []
+
+
+def test_a_key_is_made_listed_and_revoked(filled: Cli) -> None:
+    filled("apps", "create", "film", "--dataset", "suzume")
+    (app_row,) = json_of(filled("apps", "list", "--json"))
+    (dataset,) = json_of(filled("datasets", "list", "--json"))
+
+    made = [
+        json_of(filled("keys", "create", *options, "--name", "note", "--json"))
+        for options in (("--app", "film"), ("--datasets",), ("--dataset", "suzume"), ("--admin",))
+    ]
+
+    assert [list(key) for key in made] == [
+        [*("id", "kind", "name", "prefix", "created_at", "app_id", "dataset_ids", "key")]
+    ] * 4
+    assert [(key["kind"], key["app_id"], key["dataset_ids"]) for key in made] == [
+        ("app", app_row["id"], []),
+        ("dataset", "", []),
+        ("dataset", "", [dataset["id"]]),
+        ("admin", "", []),
+    ]
+    secrets = [key.pop("key") for key in made]
+    assert json_of(filled("keys", "list", "--json")) == made
+    assert filled("keys", "revoke", made[0]["id"]) == Ran(0, f"revoked {made[0]['id']}\n", "")
+    assert json_of(filled("keys", "list", "--json")) == made[1:]
+    with open_documents(Settings()) as store:
+        assert not [secret for secret in secrets if secret in repr(store.list_documents("key"))]
+
+
+def test_a_key_is_printed_alone(cli: Cli) -> None:
+    ran = cli("keys", "create", "--admin")
+
+    assert ran.code == 0
+    assert ran.out.startswith("qb-admin-")
+    assert ran.out.count("\n") == 1
+    assert ran.err == "keep it: only its hash is stored, it cannot be shown again\n"
+
+
+# What is wrong is said in one line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(
+            ("search", "nope", "x"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="unknown dataset",
+        ),
+        pytest.param(
+            ("ask", "nope", "x"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="unknown dataset to ask",
+        ),
+        pytest.param(
+            ("datasets", "delete", "nope"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="unknown dataset to delete",
+        ),
+        pytest.param(
+            ("search", "suzume", ""),
+            "the question is empty: give some text to search for",
+            id="empty query",
+        ),
+        pytest.param(
+            ("ask", "suzume", " "), "the last message has no text to search with", id="empty question"
+        ),
+        pytest.param(
+            ("search", "suzume", "x", "--similarity", "1.5"),
+            "similarity is 1.5, it must be from 0 to 1",
+            id="similarity above 1",
+        ),
+        pytest.param(
+            ("ask", "suzume", "x", "--similarity", "1.5"),
+            "similarity is 1.5, it must be from 0 to 1",
+            id="similarity above 1 to ask",
+        ),
+        pytest.param(
+            ("search", "suzume", "x", "--limit", "0"),
+            "limit is 0 tokens, it must be from 1 to 20000",
+            id="limit 0",
+        ),
+        pytest.param(
+            ("search", "suzume", "x", "--top-k", "0"), "top_k is 0, it must be at least 1", id="top_k 0"
+        ),
+        pytest.param(
+            ("ingest", "no such.csv", "--dataset", "suzume"),
+            "there is no file no such.csv",
+            id="missing file",
+        ),
+        pytest.param(("ingest", ".", "--dataset", "suzume"), "there is no file .", id="a folder"),
+        pytest.param(
+            ("ingest", "a", "b", "--dataset", "suzume", "--collection", "c"),
+            "--collection takes one file: import the files one by one, or leave it out",
+            id="two files into one collection",
+        ),
+        pytest.param(
+            ("apps", "create", "x", "--dataset", "nope"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="app over an unknown dataset",
+        ),
+        pytest.param(
+            ("apps", "create", " ", "--dataset", "suzume"), "an app needs a name", id="app without a name"
+        ),
+        pytest.param(
+            ("apps", "create", "x", "--temperature", "3"),
+            "temperature is 3.0, it must be from 0 to 2",
+            id="temperature 3",
+        ),
+        pytest.param(
+            ("apps", "create", "x", "--max-tokens", "0"),
+            "max_tokens is 0, it must be at least 1",
+            id="max_tokens 0",
+        ),
+        pytest.param(
+            ("apps", "delete", "nope"),
+            "there is no app named 'nope' (there are: none yet)",
+            id="unknown app",
+        ),
+        pytest.param(
+            ("keys", "create", "--app", "nope"),
+            "there is no app named 'nope' (there are: none yet)",
+            id="key to an unknown app",
+        ),
+        pytest.param(
+            ("keys", "create"),
+            "say what the key is for: --app NAME, --datasets, --dataset NAME, or --admin",
+            id="key to nothing",
+        ),
+        pytest.param(
+            ("keys", "create", "--admin", "--datasets"),
+            "say what the key is for: --app NAME, --datasets, --dataset NAME, or --admin",
+            id="key to two things",
+        ),
+        pytest.param(
+            ("keys", "revoke", "nope"),
+            "there is no key with the id 'nope': see the ids with quotebase keys list",
+            id="unknown key",
+        ),
+    ],
+)
+def test_bad_input_is_told_in_one_line(filled: Cli, arguments: tuple[str, ...], said: str) -> None:
+    assert complaint(filled(*arguments)) == said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"\x89PNG\r\n\x1a\n\x00\x00",
+            "{} is not a CSV file: it has NUL bytes, as binary files and UTF-16 do",
+        ),
+        (
+            b"question,answer\n1,2\n",
+            "the header has the columns 'question', 'answer'; expected is q,a  or  q,a,indexes  or  index,content: "
+            "rename, move or remove columns",
+        ),
+    ],
+)
+def test_bad_file_is_told_in_one_line(filled: Cli, tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+
+    assert complaint(filled("ingest", path, "--dataset", "suzume")) == said.format(path)
+
+
+def test_messages_of_many_lines_become_one(filled: Cli) -> None:
+    assert complaint(filled("ingest", "a\nb\r\n\nc", "--dataset", "suzume")) == "there is no file a b  c"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "\udcff", "x"),
+        ("ingest", "\udcd6.csv", "--dataset", "d"),
+        ("keys", "create", "--name", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_told_in_one_line(cli: Cli, arguments: tuple[str, ...]) -> None:
+    assert complaint(cli(*arguments)).endswith(" is not UTF-8: give it, and name the file, in UTF-8")
+
+
+def test_an_app_takes_a_name_once(filled: Cli) -> None:
+    filled("apps", "create", "film", "--dataset", "suzume")
+
+    assert complaint(filled("apps", "create", "film", "--dataset", "suzume")) == (
+        "there is an app named 'film' already: choose another name"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "suzume", "x"),
+        ("ask", "suzume", "x"),
+        ("ingest", DATA / "suzume.csv", "--dataset", "suzume"),
+    ],
+)
+def test_a_dataset_of_another_model_is_told_in_one_line(
+    filled: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("QUOTEBASE_EMBEDDING_MODEL", "another")
+
+    said = complaint(filled(*arguments))
+
+    assert said.startswith("dataset 'suzume' was made with the embedding model scripted (64 dimensions, ")
+    assert "and this process runs another (64 dimensions, " in said
+    assert "set QUOTEBASE_EMBEDDING_MODEL to the model of the dataset" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("PORT", "many", "the setting QUOTEBASE_PORT is not usable: Input should be a valid integer"),
+        ("PORT", "65536", "the setting QUOTEBASE_PORT is not usable: Input should be less than or equal"),
+        ("LOG_LEVEL", "loud", "the setting QUOTEBASE_LOG_LEVEL is not usable: "),
+        ("EMBEDDING_MAX_TOKENS", "1", "the setting QUOTEBASE_EMBEDDING_MAX_TOKENS is not usable: "),
+        ("COMPLETION_TIMEOUT_S", "0", "the setting QUOTEBASE_COMPLETION_TIMEOUT_S is not usable: "),
+    ],
+)
+def test_a_bad_setting_is_told_by_its_name(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(PREFIX + setting, value)
+
+    assert complaint(cli("datasets", "list")).startswith(said)
+
+
+def test_an_endpoint_that_refuses_is_told_in_one_line(filled: Cli, endpoint: OpenAIServer) -> None:
+    endpoint.script(refusal(401, "wrong\nkey"))
+
+    said = complaint(filled("search", "suzume", "x"))
+
+    assert said.startswith(f"the embedding endpoint failed: {endpoint.url} answered 401: ")
+    assert "wrong key" in said
+    assert "QUOTEBASE_EMBEDDING_API_KEY" in said
+
+
+def test_a_backend_that_refuses_is_told_in_one_line(
+    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
+    backend.script(refusal(401, "wrong key"))
+
+    said = complaint(filled("ask", "suzume", "x"))
+
+    assert said.startswith(f"the completion backend failed: {backend.url} answered 401: ")
+    assert "QUOTEBASE_COMPLETION_API_KEY" in said
+
+
+def test_a_backend_that_breaks_off_leaves_what_was_printed(
+    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
+    backend.script(cut_off("half an ", "ans"))
+
+    ran = filled("ask", "suzume", "x", "--stream")
+
+    assert (ran.code, ran.out) == (1, "half an ans")
+    assert ran.err.startswith("quotebase: the completion backend failed: ")
+
+
+def test_an_import_that_fails_says_how_far_it_came(cli: Cli, endpoint: OpenAIServer, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(600)))
+    cli("ingest", DATA / "suzume.csv", "--dataset", "d")
+    asked = len(endpoint.requests)
+    # 512 rows are 8 requests, after the one for the dimension.
+    endpoint.script(*[well_behaved_embeddings] * 9, refusal(401))
+
+    said = complaint(cli("ingest", path, "--dataset", "d"))
+
+    assert said.endswith(f"512 rows of {path} are done and safe; start the same import again to go on")
+    report = json_of(cli("ingest", path, "--dataset", "d", "--json"))
+    assert (report["added"], report["unchanged"]) == (88, 512)
+    assert len(endpoint.requests) > asked
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "suzume", "x"),
+        ("ask", "suzume", "x"),
+        ("ingest", DATA / "suzume.csv", "--dataset", "suzume"),
+        ("datasets", "delete", "suzume"),
+        ("datasets", "verify"),
+        ("serve", "--port", "0"),
+    ],
+)
+def test_a_directory_that_another_process_has_is_told_in_one_line(
+    filled: Cli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    lock = lock_directory(tmp_path / "data")
+    try:
+        assert complaint(filled(*arguments)) == (
+            f"the data directory {tmp_path / 'data'} is in use by another quotebase process: stop that one, or set "
+            "QUOTEBASE_DATA_DIR to another directory"
+        )
+    finally:
+        lock.release()
+
+
+def test_what_a_dead_server_left_behind_does_not_mislead(filled: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data" / "server.json").write_text('{"url": "http://127.0.0.1:9", "token": "t", "pid": 1}')
+    assert filled("search", "suzume", "x").code == 0
+
+    lock = lock_directory(tmp_path / "data")
+    try:
+        assert "is in use by another quotebase process" in complaint(filled("search", "suzume", "x"))
+        (tmp_path / "data" / "server.json").write_text("{broken")
+        assert "is in use by another quotebase process" in complaint(filled("search", "suzume", "x"))
+    finally:
+        lock.release()
+
+
+# Bad usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nope",),
+        ("search",),
+        ("search", "suzume"),
+        ("search", "suzume", "x", "--limit", "many"),
+        ("search", "suzume", "x", "--nope"),
+        ("ingest", "a.csv"),
+        ("datasets",),
+        ("datasets", "nope"),
+        ("keys", "revoke"),
+        ("serve", "--port", "65536"),
+        ("serve", "--port", "-1"),
+    ],
+)
+def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, list(arguments)).exit_code == 2
+
+
+def test_help_exits_with_0() -> None:
+    ran = CliRunner().invoke(app, ["--help"])
+
+    assert ran.exit_code == 0
+    assert all(command in ran.output for command in ("ingest", "search", "ask", "serve", "datasets"))

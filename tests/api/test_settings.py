@@ -1,0 +1,113 @@
+"""Every setting is documented, and is what the environment says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from api.settings import PREFIX, Settings, read_settings
+from retrieval.completion import CompletionChoice
+from retrieval.embedding import EmbedderChoice
+from retrieval.errors import InvalidRequest
+
+VALUES = {
+    "data_dir": "/srv/quotebase",
+    "cache_dir": "/var/cache/quotebase",
+    "mongodb_uri": "mongodb://user:secret-1@db/quotes",
+    "embedding_model": "e5",
+    "embedding_base_url": "http://embed/v1",
+    "embedding_api_key": "secret-2",
+    "embedding_max_tokens": "8192",
+    "completion_model": "chat",
+    "completion_base_url": "http://chat/v1",
+    "completion_api_key": "secret-3",
+    "completion_timeout_s": "2.5",
+    "host": "::1",
+    "port": "0",
+    "log_level": "debug",
+}
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+@pytest.fixture
+def everything_set(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in VALUES.items():
+        monkeypatch.setenv(PREFIX + name.upper(), value)
+    return read_settings()
+
+
+def test_the_docstrings_table_has_every_setting_and_no_other() -> None:
+    _, table, _ = re.split(r"^ *=+  =+$", Settings.__doc__ or "", flags=re.MULTILINE)
+    first_column = re.findall(r"^ {4}([A-Z][A-Z_, ]*?) {2,}", table, flags=re.MULTILINE)
+    names = [name for cell in first_column for name in cell.split(", ")]
+
+    assert sorted(names) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_every_setting_is_read_from_the_environment(everything_set: Settings) -> None:
+    assert VALUES.keys() == Settings.model_fields.keys()
+    assert everything_set.data_dir == Path("/srv/quotebase")
+    assert everything_set.cache_dir == Path("/var/cache/quotebase")
+    assert everything_set.mongodb == "mongodb://user:secret-1@db/quotes"
+    assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
+    assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
+    assert (everything_set.host, everything_set.port) == ("::1", 0)
+    assert everything_set.log_level == "debug"
+
+
+def test_secrets_are_not_shown(everything_set: Settings) -> None:
+    assert "secret-" not in repr(everything_set)
+    assert "secret-" not in str(everything_set)
+
+
+def test_without_an_environment_nothing_else_is_needed() -> None:
+    settings = read_settings()
+
+    assert settings.mongodb is None
+    assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)
+    assert settings.completion == CompletionChoice("extractive", None, None, 60.0)
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VALUES:
+        monkeypatch.setenv(PREFIX + name.upper(), "")
+
+    assert read_settings() == Settings()
+    assert read_settings().port == 3000
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        read_settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PORT", "-1"), ("PORT", "65536"), ("PORT", "x"), ("LOG_LEVEL", "INFO"), ("LOG_LEVEL", "trace")),
+        *(("EMBEDDING_MAX_TOKENS", "15"), ("COMPLETION_TIMEOUT_S", "0"), ("COMPLETION_TIMEOUT_S", "-1")),
+    ],
+)
+def test_a_bad_value_is_told_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+
+    with pytest.raises(InvalidRequest, match=f"^the setting {PREFIX}{name} is not usable: ") as caught:
+        read_settings()
+
+    assert caught.value.param == PREFIX + name
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "65535"), ("EMBEDDING_MAX_TOKENS", "16")])
+def test_a_value_at_the_edge_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+
+    assert getattr(read_settings(), name.lower()) == int(value)

@@ -173,7 +173,7 @@ def _write_tokenizer(vocabulary: list[tuple[str, float]], path: Path) -> None:
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, lstrip=token == "<mask>") for token in MARKERS]
+        [AddedToken(marker, special=True, lstrip=marker == "<mask>") for marker in MARKERS]
     )
     tokenizer.save(str(path / "tokenizer.json"), pretty=False)
 

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from retrieval.embedding.batching import batches_by_length
 from retrieval.embedding.e5_file import E5Weights
+from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embeddings
 
 MAX_BATCH_TOKENS = 2048
@@ -49,15 +50,17 @@ class OpenVinoEncoder:
         self._tokenizer.enable_truncation(max_tokens)
         # A text that contains </s> says so, and does not end there.
         self._tokenizer.encode_special_tokens = True
-        self._model = core.compile_model(
-            graph,
-            "CPU",
-            {
-                "CACHE_DIR": str(cache_dir),
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": self.precision,
-            },
-        )
+        properties = {
+            "CACHE_DIR": str(cache_dir),
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.precision,
+        }
+        try:
+            self._model = core.compile_model(graph, "CPU", properties)
+        except RuntimeError as error:
+            raise EmbedderUnavailable(
+                f"the model {graph} cannot be loaded: delete the folder {graph.parent.parent}, it is written anew"
+            ) from error
         self._requests = threading.local()
 
     @property

@@ -160,7 +160,7 @@ def test_cut_at_every_write_then_repaired(
     seen = []
     # That the server has a write and the client does not know is as if it were cut before the next.
     cuts: list[tuple[int, When]] = [(write, "before") for write in range(1, writes + 1)]
-    for cut in (*cuts, (ANNOUNCED, "after"), (writes, "after")):
+    for cut in (*cuts, (writes, "after"), (ANNOUNCED, "after")):
         scene = set_scene(store, f"cut {cut}")
         assert fails_when_cut(proxy, *cut, on(scene, operation))
         intents = database["intents"].count_documents({})
@@ -172,8 +172,8 @@ def test_cut_at_every_write_then_repaired(
         seen.append(is_new)
         check_indexes(store, scene)
         assert (store.repair(), store.remove_orphans()) == (0, 0)
-        check_life_goes_on(store, scene)
-    *early, announced, last = seen
+    check_life_goes_on(store, scene)
+    *early, last, announced = seen
     assert early == sorted(early)
     assert (early[0], announced, last) == (False, operation is not add, True)
 

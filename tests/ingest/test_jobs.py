@@ -182,7 +182,7 @@ rows = st.lists(
 
 
 @given(first=rows, second=rows)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_counts_balance(
     tmp_path_factory: pytest.TempPathFactory, first: list[str], second: list[str]
 ) -> None:

@@ -64,9 +64,22 @@ TEXTS = [
 def mixed_texts(count: int) -> list[str]:
     """Of 3 to some 100 tokens, in no order of length."""
     random = np.random.default_rng(0)
-    words = "coffee beans 咖啡 豆 store 保存 in a jar 罐 how 怎么 long 4 weeks 周 light 光".split()
+    words = [
+        "coffee",
+        "beans",
+        "咖啡",
+        "豆",
+        "store",
+        "保存",
+        "in a jar",
+        "罐",
+        "how long",
+        "怎么",
+        "4 weeks",
+        "光",
+    ]
     return [
-        f"{number} " + " ".join(random.choice(words, size=int(random.choice([0, 1, 2, 5, 12, 60]))))
+        f"{number} " + " ".join(random.choice(words, size=int(random.choice([0, 1, 2, 5, 12, 30]))))
         for number in range(count)
     ]
 

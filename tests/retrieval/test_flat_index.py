@@ -108,7 +108,7 @@ grids = st.integers(min_value=1, max_value=3).flatmap(
 
 
 @given(data=st.data(), embeddings=grids)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_brute_force_exactly_where_arithmetic_is(
     data: st.DataObject, embeddings: StoredEmbeddings
 ) -> None:

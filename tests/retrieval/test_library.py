@@ -448,6 +448,15 @@ def test_nothing_is_missed_when_one_of_two_datasets_fills_the_candidates(dial: L
     assert found(ask(dial, crowded, sparse)) == [(first, 0.9375), (second, 0.5)]
 
 
+def test_the_best_of_several_datasets_come_first_however_many_one_has(dial: Library) -> None:
+    better, collection = place_for_records(dial, "better")
+    first = list(add(dial, collection, *(RecordDraft(f"n{number} @0.9") for number in range(100))))
+    worse, collection = place_for_records(dial, "worse")
+    second = list(add(dial, collection, *(RecordDraft(f"m{number} @0.5") for number in range(100))))
+    result = ask(dial, worse, better, top_k=110)
+    assert [record_id for record_id, _ in found(result)] == first + second[:10]
+
+
 def test_an_empty_dataset_gives_no_quotes(library: Library) -> None:
     dataset = library.create_dataset("empty")
     assert ask(library, dataset).quotes == ()
@@ -709,9 +718,13 @@ def test_a_library_closed_by_another_thread_is_closed(tmp_path: Path) -> None:
 
 def test_a_directory_whose_database_is_none_is_free_again(tmp_path: Path) -> None:
     (tmp_path / "quotebase.sqlite").write_bytes(b"this is no database" * 100)
-    for _ in range(2):
-        with pytest.raises(StoreUnavailable, match=r"quotebase\.sqlite"):
-            Library.open(tmp_path, GridEmbedder())
+    with pytest.raises(StoreUnavailable, match=r"quotebase\.sqlite") as raised:
+        Library.open(tmp_path, GridEmbedder())
+    (tmp_path / "quotebase.sqlite").unlink()
+    # The error is still held, and with it all that was open when it was raised.
+    assert raised.value
+    with Library.open(tmp_path, GridEmbedder()):
+        pass
 
 
 @pytest.mark.parametrize("other", [HashEmbedder(dim=64), DialEmbedder()])

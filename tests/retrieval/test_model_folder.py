@@ -221,6 +221,14 @@ def test_what_a_kill_leaves_does_no_harm(
     assert_whole(used.folder)
 
 
+def test_an_engine_that_was_damaged_later_is_told(used: Machine) -> None:
+    for blob in (used.folder / COMPILED).iterdir():
+        blob.unlink()
+    path = used.folder / "engine" / "model.bin"
+    path.write_bytes(bytes(byte ^ 0xFF for byte in path.read_bytes()))
+    assert f"delete the folder {used.folder}" in used.run()["error"]
+
+
 def test_processes_that_start_at_once_write_one_folder(
     tmp_path: Path, first: tuple[Machine, dict[str, Any]]
 ) -> None:

@@ -62,6 +62,8 @@ def check_app(app: App) -> None:
         raise InvalidRequest(f"max_tokens is {app.max_tokens}, it must be at least 1", "max_tokens")
     if app.temperature is not None and not 0 <= app.temperature <= 2:
         raise InvalidRequest(f"temperature is {app.temperature}, it must be from 0 to 2", "temperature")
+    if not app.dataset_ids:
+        raise InvalidRequest("an app needs a dataset to answer from: name one with --dataset", "dataset_ids")
 
 
 class Apps:

@@ -25,6 +25,7 @@ from api.output import (
 from api.settings import read_settings
 from api.wiring import open_documents, open_library
 from api.workspace import Workspace, open_workspace
+from ingest.jobs import check_file
 from retrieval.errors import DatasetNotFound, InvalidRequest, QuotebaseError
 from retrieval.types import Dataset, SearchRequest, SearchResult
 
@@ -99,13 +100,15 @@ def ingest(
 
 
 def _dataset_for(workspace: Workspace, name: str, files: list[Path]) -> Dataset:
-    """The dataset of that name, made if missing; not made for a file that is not there."""
+    """The dataset of that name; made if missing, but not for a file that cannot be imported."""
     for file in files:
         if not file.is_file():
             raise InvalidRequest(f"there is no file {file}")
     try:
         return workspace.dataset_named(name)
     except DatasetNotFound:
+        for file in files:
+            check_file(file)
         return workspace.create_dataset(name)
 
 

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from api.apps import DEFAULT_QUOTE_PROMPT, DEFAULT_QUOTE_TEMPLATE, Apps, new_app
+from api.keys import Keys
 from api.output import print_json, print_line, print_note, print_rows
 from api.settings import read_settings
 from api.wiring import open_documents
 from retrieval.errors import DatasetNotFound, InvalidRequest
+from retrieval.library import no_dataset_named
 from retrieval.store import Store
 
 apps = typer.Typer(help="Make, list and delete the apps that chat keys open.", no_args_is_help=True)
@@ -26,29 +29,39 @@ def create_app(
     dataset: Datasets = None,
     system_prompt: Annotated[str, typer.Option(help="A system message after the quotes.")] = "",
     limit_prompt: Annotated[str, typer.Option(help="A system message after that one.")] = "",
+    quote_template: Annotated[str, typer.Option(help="One quote, of {{q}}, {{a}}, {{index}} and others.")] = (
+        DEFAULT_QUOTE_TEMPLATE
+    ),
+    quote_prompt: Annotated[str, typer.Option(help="Around all quotes: {{quote}}, {{question}}.")] = (
+        DEFAULT_QUOTE_PROMPT
+    ),
     model: Annotated[str, typer.Option(help="What to ask the completion backend for.")] = "",
     temperature: Annotated[float | None, typer.Option(help="Of the completion backend, 0 to 2.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 2000,
     similarity: Annotated[float, typer.Option(help="Lowest score to keep, 0 to 1, inclusive.")] = 0.0,
     limit: Annotated[int, typer.Option(help="Token budget of all quotes together.")] = 1500,
     empty_reply: Annotated[str, typer.Option(help="The answer when nothing is found.")] = "",
+    search_price: Annotated[float, typer.Option(min=0, help="Of 1,000 tokens, for the price fields.")] = 0.0,
+    chat_price: Annotated[float, typer.Option(min=0, help="Of 1,000 tokens, for the price fields.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Make an app: datasets, prompts and limits behind one chat key."""
-    from api.apps import Apps, new_app
-
     with open_documents(read_settings()) as store:
         app = new_app(
             name,
             _dataset_ids(store, dataset or []),
             system_prompt=system_prompt,
             limit_prompt=limit_prompt,
+            quote_template=quote_template,
+            quote_prompt=quote_prompt,
             model=model,
             temperature=temperature,
             max_tokens=max_tokens,
             similarity=similarity,
             limit=limit,
             empty_reply=empty_reply,
+            search_price=search_price,
+            chat_price=chat_price,
         )
         Apps(store).create(app)
     if as_json:
@@ -60,8 +73,6 @@ def create_app(
 @apps.command("list")
 def list_apps(as_json: AsJson = False) -> None:
     """Name, datasets and model of every app."""
-    from api.apps import Apps
-
     with open_documents(read_settings()) as store:
         names = {dataset.id: dataset.name for dataset in store.list_datasets()}
         rows = [asdict(app) for app in Apps(store).list()]
@@ -73,8 +84,6 @@ def list_apps(as_json: AsJson = False) -> None:
 @apps.command("delete")
 def delete_app(name: Annotated[str, typer.Argument(help="Name of the app.")]) -> None:
     """Delete an app; its keys open nothing any more."""
-    from api.apps import Apps
-
     with open_documents(read_settings()) as store:
         apps_ = Apps(store)
         apps_.delete(apps_.named(name).id)
@@ -91,9 +100,6 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
-    from api.apps import Apps
-    from api.keys import Keys
-
     if [bool(app), datasets or bool(dataset), admin].count(True) != 1:
         raise InvalidRequest("say what the key is for: --app NAME, --datasets, --dataset NAME, or --admin")
     with open_documents(read_settings()) as store:
@@ -113,8 +119,6 @@ def create_key(
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """What each key is for; the keys themselves are not known."""
-    from api.keys import Keys
-
     with open_documents(read_settings()) as store:
         rows = [asdict(key) for key in Keys(store).list()]
     print_rows(rows, ("id", "kind", "prefix", "name", "created_at"), as_json)
@@ -123,8 +127,6 @@ def list_keys(as_json: AsJson = False) -> None:
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that keys list shows.")]) -> None:
     """From now on the key opens nothing."""
-    from api.keys import Keys
-
     with open_documents(read_settings()) as store:
         Keys(store).revoke(key_id)
     print_line(f"revoked {key_id}")
@@ -132,8 +134,6 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that keys list
 
 def _dataset_ids(store: Store, names: list[str]) -> tuple[str, ...]:
     """Raises DatasetNotFound for the first name that no dataset has."""
-    from retrieval.library import no_dataset_named
-
     found = {dataset.name: dataset.id for dataset in store.list_datasets()}
     for name in names:
         if name not in found:

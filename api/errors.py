@@ -63,17 +63,17 @@ def body_of(error: errors.QuotebaseError) -> dict[str, Any]:
 def install(app: FastAPI) -> None:
     """Give every failure of the app the one shape."""
 
-    def on_quotebase_error(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, errors.QuotebaseError)  # noqa: S101 - registered for nothing else
+    @app.exception_handler(errors.QuotebaseError)
+    def on_quotebase_error(_: Request, error: errors.QuotebaseError) -> JSONResponse:
         return JSONResponse(body_of(error), status_of(error))
 
-    def on_validation_error(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
+    @app.exception_handler(RequestValidationError)
+    def on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         param, message = describe_validation(error.errors())
         return JSONResponse(error_body(422, "invalid_request", message, param), 422)
 
-    def on_http_exception(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101
+    @app.exception_handler(HTTPException)
+    def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # Starlette names the methods of one route, a path may have several.
@@ -82,15 +82,11 @@ def install(app: FastAPI) -> None:
         code, message = _describe_http(app, request, error, headers)
         return JSONResponse(error_body(error.status_code, code, message), error.status_code, headers)
 
+    @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> JSONResponse:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
         message = "something went wrong inside the server; its log says what"
         return JSONResponse(error_body(500, "internal_error", message), 500)
-
-    app.add_exception_handler(errors.QuotebaseError, on_quotebase_error)
-    app.add_exception_handler(RequestValidationError, on_validation_error)
-    app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(Exception, on_anything)
 
 
 def describe_validation(problems: Sequence[Any], whole: str = "body") -> tuple[str, str]:

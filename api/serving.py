@@ -18,9 +18,12 @@ from retrieval.library import Library
 
 logger = logging.getLogger(__name__)
 
+SHUTDOWN_TIMEOUT_S = 30
+"""How long a stop waits for running requests, open streams among them."""
+
 
 def serve_http(settings: Settings, say: Callable[[str], None], progress: Progress | None = None) -> None:
-    """Serve until a signal stops it; running requests are finished first.
+    """Serve until a signal stops it; running requests have half a minute to finish.
 
     Raises:
         InvalidRequest: the address cannot be listened on.
@@ -30,12 +33,19 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("uvicorn.access").addFilter(_without_query)
+    # A line for each call of a backend would say where it is, and nothing else.
+    logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLogger().level))
     with open_service(settings, progress) as service, _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _warm_up(service.library)
         _say_first_key(service.keys, say)
-        config = uvicorn.Config(create_app(service), log_config=None, log_level=settings.log_level)
+        config = uvicorn.Config(
+            create_app(service),
+            log_config=None,
+            log_level=settings.log_level,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        )
         with announce_server(settings.data_dir, url, service.local_token):
             say(f"quotebase listens on {url}")
             _run_until_stopped(uvicorn.Server(config), listener)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retrieval.completion import EXTRACTIVE, CompletionChoice
@@ -11,6 +11,9 @@ from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
 
 PREFIX = "QUOTEBASE_"
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path that may begin with ``~``."""
 
 
 class Settings(BaseSettings):
@@ -37,8 +40,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    data_dir: Path = Path.home() / ".quotebase"
-    cache_dir: Path = Path.home() / ".cache" / "quotebase"
+    data_dir: Folder = Path.home() / ".quotebase"
+    cache_dir: Folder = Path.home() / ".cache" / "quotebase"
     mongodb_uri: SecretStr | None = None
     embedding_model: str = BUNDLED
     embedding_base_url: str | None = None

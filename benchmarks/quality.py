@@ -54,10 +54,7 @@ def measure_quality(
 
 def _import(library: Library, dataset: Dataset, labelled: LabelledSet, say: Say) -> tuple[int, float]:
     """(texts embedded, seconds)"""
-    name = "corpus"
-    collection = library.store.find_collection(dataset.id, name) or library.store.create_collection(
-        dataset.id, name
-    )
+    collection = library.ensure_collection(dataset.id, "corpus")
     drafts = list(labelled.documents.values())
     started = time.perf_counter()
     embedded = 0

@@ -46,6 +46,12 @@ ReportProgress = Callable[[ImportReport, float], None]
 """Called after each batch with the report so far and the share of the file that is done."""
 
 
+def check_file(path: Path) -> None:
+    """Raises UnreadableFile or MissingColumn if the file could not be imported from the start."""
+    with open_table(path, str(path)) as table:
+        find_columns(table.header)
+
+
 def import_file(
     library: Library,
     dataset: Dataset,
@@ -71,9 +77,7 @@ def import_file(
     with open_table(path, shown) as table:
         columns = find_columns(table.header)
         name = collection_name or Path(shown).name
-        collection = library.store.find_collection(dataset.id, name) or library.store.create_collection(
-            dataset.id, name
-        )
+        collection = library.ensure_collection(dataset.id, name)
         report = ImportReport(shown, dataset.name, name, collection.id, table.encoding)
         try:
             for batch in _batches(table, lambda row, place: to_draft(row, columns, place)):
@@ -82,9 +86,9 @@ def import_file(
                 if on_progress:
                     on_progress(report, table.share_read)
         except QuotebaseError as error:
-            raise type(error)(
-                f"{error}. {report.read} rows of {shown} are done and safe; start the same import again to go on"
-            ) from error
+            done = f"{report.read} rows of {shown} are done and safe; start the same import again to go on"
+            error.args = (f"{error}. {done}",)
+            raise
     return report
 
 

@@ -21,17 +21,18 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Positions of the columns; cells from ``indexes`` on are custom index texts."""
+    """Positions of the columns. Cells from ``indexes`` on are custom index texts, if the header says so."""
 
     q: int
     a: int
     indexes: int
+    has_indexes: bool
 
 
 def find_columns(header: Sequence[str]) -> Columns:
     """The roles that a header gives: ``q,a[,indexes[,…]]`` or ``index,content``, in any case.
 
-    Cells to the right of the last named column are further index texts.
+    With an ``indexes`` column, all cells from there to the right are index texts.
 
     Raises:
         MissingColumn: the header is of neither form; the message lists what it has.
@@ -42,7 +43,7 @@ def find_columns(header: Sequence[str]) -> Columns:
     if names == ["index", "content"] or (
         names[:2] == ["q", "a"] and set(names[2:]) <= {"indexes", "index", ""}
     ):
-        return Columns(0, 1, 2)
+        return Columns(0, 1, 2, has_indexes=len(header) > 2)
     found = ", ".join(repr(name) for name in header)
     raise MissingColumn(
         f"the header has the columns {found}; expected is {FORMS}: rename, move or remove columns"
@@ -57,4 +58,9 @@ def to_draft(row: Row, columns: Columns, chunk_index: int) -> RecordDraft | RowP
         return RowProblem(row.line, "q", "q is empty")
     a = cells[columns.a] if len(cells) > columns.a else ""
     indexes = tuple(cell.strip() for cell in cells[columns.indexes :] if cell.strip())
+    if indexes and not columns.has_indexes:
+        reason = (
+            f"the row has {len(cells)} cells, the header {columns.indexes}: put cells with commas in quotes"
+        )
+        return RowProblem(row.line, f"cell {columns.indexes + 1}", reason)
     return RecordDraft(q, a, indexes, chunk_index)

@@ -14,6 +14,9 @@ from retrieval.errors import UnreadableFile
 
 SAMPLE_BYTES = 1 << 20
 
+ENOUGH_LETTERS = 8
+"""So many characters beyond ASCII that are good UTF-8 are no accident: the file is UTF-8, with damage."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -37,6 +40,15 @@ class Table:
     def share_read(self) -> float:
         """0 to 1, by bytes."""
         return min(1.0, self.source.tell() / self.size) if self.size else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Undecodable:
+    """The line and the byte where decoding fails, and the characters beyond ASCII that came before."""
+
+    line: int
+    byte: int
+    letters_before: int
 
 
 @contextmanager
@@ -84,33 +96,40 @@ def _detect_encoding(source: BinaryIO, name: str) -> str:
     if problem is None:
         return "utf-8"
     # UTF-8 refuses what it is not; GB18030 takes almost anything, and so comes second.
-    if _first_undecodable(source, "gb18030") is None:
+    is_damaged = sample.startswith(codecs.BOM_UTF8) or problem.letters_before >= ENOUGH_LETTERS
+    if not is_damaged and _first_undecodable(source, "gb18030") is None:
         return "gb18030"
-    line, byte = problem
+    what = "is UTF-8, but" if is_damaged else "is neither UTF-8 nor GB18030:"
     raise UnreadableFile(
-        f"{name} is neither UTF-8 nor GB18030: line {line} has the byte 0x{byte:02x} that UTF-8 does not; "
+        f"{name} {what} line {problem.line} has the byte 0x{problem.byte:02x} where UTF-8 has no such byte; "
         "save it as UTF-8"
     )
 
 
-def _first_undecodable(source: BinaryIO, encoding: str) -> tuple[int, int] | None:
-    """(line, byte) where decoding fails, or ``None``; leaves ``source`` at its beginning."""
+def _first_undecodable(source: BinaryIO, encoding: str) -> _Undecodable | None:
+    """Where decoding fails, or ``None``; leaves ``source`` at its beginning."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    line = 1
+    line, letters, is_last = 1, 0, False
     try:
-        while block := source.read(SAMPLE_BYTES):
+        while not is_last:
+            block = source.read(SAMPLE_BYTES)
+            is_last = not block
             try:
-                decoder.decode(block)
+                text = decoder.decode(block, is_last)
             except UnicodeDecodeError as error:
-                return line + error.object[: error.start].count(b"\n"), error.object[error.start]
-            line += block.count(b"\n")
-        try:
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            return line, error.object[error.start]
+                good = error.object[: error.start].decode(encoding)
+                line += good.count("\n")
+                return _Undecodable(line, error.object[error.start], letters + _count_letters(good))
+            line += text.count("\n")
+            letters += _count_letters(text)
         return None
     finally:
         source.seek(0)
+
+
+def _count_letters(text: str) -> int:
+    """Characters beyond ASCII."""
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _read_rows(text: io.TextIOWrapper, name: str) -> Iterator[Row]:

@@ -25,6 +25,7 @@ from retrieval.errors import (
     DirectoryInUse,
     InvalidRequest,
     ModelMismatch,
+    RecordNotFound,
 )
 from retrieval.indexes import Indexes
 from retrieval.quotes import apply_budget, apply_similarity, drop_repeats
@@ -36,6 +37,7 @@ from retrieval.types import (
     Collection,
     Dataset,
     EmbeddedDraft,
+    Embeddings,
     Hit,
     Quote,
     RecordDraft,
@@ -122,6 +124,12 @@ class Library:
             # A search may have loaded the index meanwhile, from a store that still had the dataset.
             self._indexes.discard(dataset_id)
 
+    def ensure_collection(self, dataset_id: str, name: str) -> Collection:
+        """The oldest collection of that name, made if there is none."""
+        with self._writing:
+            found = self.store.find_collection(dataset_id, name)
+            return found or self.store.create_collection(dataset_id, name)
+
     def delete_collection(self, collection_id: str) -> None:
         with self._writing:
             collection = self.store.get_collection(collection_id)
@@ -139,6 +147,8 @@ class Library:
         """
         dataset = self.bound_dataset(collection.dataset_id)
         fresh = self._fresh(collection, drafts)
+        if not fresh:
+            return AddResult(unchanged=len(drafts))
         texts = list(dict.fromkeys(text for draft in fresh for text in draft.passage_texts))
         embedded = self._embed(fresh, texts)
         with self._writing:
@@ -151,9 +161,17 @@ class Library:
         )
 
     def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
-        """Delete those that exist; from the moment this returns none of them is found."""
-        with self._writing, self._indexes.removing(dataset_id, self.store.passage_ids_of(record_ids)):
-            self.store.delete_records(record_ids)
+        """Delete those that the dataset has; from the moment this returns none of them is found."""
+        with self._writing:
+            own = [record_id for record_id in record_ids if self._has_record(dataset_id, record_id)]
+            with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
+                self.store.delete_records(own)
+
+    def _has_record(self, dataset_id: str, record_id: str) -> bool:
+        try:
+            return self.store.get_record(record_id).dataset_id == dataset_id
+        except RecordNotFound:
+            return False
 
     def _fresh(self, collection: Collection, drafts: Sequence[RecordDraft]) -> list[RecordDraft]:
         """The first draft of each content that the collection does not have."""
@@ -165,8 +183,6 @@ class Library:
 
     def _embed(self, drafts: Sequence[RecordDraft], texts: Sequence[str]) -> list[EmbeddedDraft]:
         """The drafts with the embeddings of their passages; ``texts`` are these, each once."""
-        if not texts:
-            return []
         place = {text: row for row, text in enumerate(texts)}
         embeddings = self.embedder.embed_passages(texts).astype(np.float16)
         return [
@@ -205,32 +221,34 @@ class Library:
         check_request(request)
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
         query = self.embedder.embed_queries([request.text])
+        return SearchResult(
+            quotes=self._find(datasets, query, request),
+            request=request,
+            model=binding(self.embedder),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _find(
+        self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest
+    ) -> tuple[Quote, ...]:
+        """Look at more and more hits, until a budget is full or there are no more."""
         collections = {
             collection.id: collection
             for dataset in datasets
             for collection in self.store.list_collections(dataset.id)
         }
         allowed = _allowed_keys(collections.values())
+        indexes = [self._indexes.get(dataset) for dataset in datasets]
         count = FIRST_CANDIDATES
         while True:
             hits = _merge(
-                [
-                    self._indexes.get(dataset).search(query, count, request.similarity, allowed)[0]
-                    for dataset in datasets
-                ],
-                count,
+                [index.search(query, count, request.similarity, allowed)[0] for index in indexes], count
             )
             quotes = apply_similarity(drop_repeats(self._quotes(hits, collections)), request.similarity)
             budgeted = apply_budget(quotes, request.limit, request.top_k)
             if budgeted.is_full or len(hits) < count:
-                break
+                return budgeted.quotes
             count *= 4
-        return SearchResult(
-            quotes=budgeted.quotes,
-            request=request,
-            model=binding(self.embedder),
-            seconds=time.perf_counter() - started,
-        )
 
     def _quotes(self, hits: Sequence[Hit], collections: dict[str, Collection]) -> list[Quote]:
         """A quote for each record, scored by its best passage."""

@@ -11,8 +11,6 @@ from typing import Any, cast
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-MAX_RETRIES = 4
-
 MAX_QUOTED = 300
 """Characters of a server's own words that go into a message."""
 
@@ -27,9 +25,7 @@ class EndpointError(Exception):
 class OpenAIClient:
     """An OpenAI-compatible API at ``base_url``. Safe to use from several threads."""
 
-    def __init__(
-        self, base_url: str, api_key: str | None, timeout_s: float, max_retries: int = MAX_RETRIES
-    ) -> None:
+    def __init__(self, base_url: str, api_key: str | None, timeout_s: float, max_retries: int) -> None:
         self._base_url = base_url
         self._api_key = api_key
         self._client = openai.OpenAI(

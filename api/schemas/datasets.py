@@ -18,12 +18,14 @@ class DatasetList(Wire):
 
 class DatasetCreate(Wire):
     name: str = Field(min_length=1)
+    type: Literal["dataset"] = "dataset"
     intro: str = ""
 
 
 class CollectionCreate(Wire):
     dataset_id: str
     name: str = Field(min_length=1)
+    type: Literal["virtual"] = "virtual"
     tags: list[str] = Field(default_factory=list)
 
 

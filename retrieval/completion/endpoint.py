@@ -6,13 +6,16 @@ from retrieval.completion import Piece, Prompt, TextDelta, ToolDelta, Usage
 from retrieval.errors import CompletionFailed
 from retrieval.openai_client import EndpointError, OpenAIClient
 
+MAX_RETRIES = 2
+"""Fewer than for embeddings: somebody is waiting for the answer."""
+
 
 class EndpointCompletion:
     """A chat model behind an endpoint."""
 
     def __init__(self, model: str, base_url: str, api_key: str | None, timeout_s: float) -> None:
         self.model = model
-        self._client = OpenAIClient(base_url, api_key, timeout_s)
+        self._client = OpenAIClient(base_url, api_key, timeout_s, MAX_RETRIES)
 
     def stream(self, prompt: Prompt) -> Iterator[Piece]:
         try:

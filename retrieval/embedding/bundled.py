@@ -85,9 +85,9 @@ class BundledEmbedder:
 
         with self._folder.lock():
             is_first_use = not (self._folder.path / COMPILED).exists()
-        if is_first_use and verify_checksums(self._folder):
-            discard(self._folder)
-            self._folder = prepare_model_folder(self._cache_dir, _save_engine, self._progress)
+            if is_first_use and verify_checksums(self._folder):
+                discard(self._folder)
+        self._folder = prepare_model_folder(self._cache_dir, _save_engine, self._progress)
         with self._folder.lock():
             return _open_encoder(OpenVinoEncoder, self._folder)
 

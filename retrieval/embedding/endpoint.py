@@ -16,6 +16,8 @@ BATCH_TEXTS = 64
 
 TIMEOUT_S = 60.0
 
+MAX_RETRIES = 4
+
 
 class EndpointEmbedder:
     """A model behind an endpoint, known by its name: its weights cannot be looked at.
@@ -27,7 +29,7 @@ class EndpointEmbedder:
     def __init__(self, model: str, base_url: str, api_key: str | None, max_tokens: int) -> None:
         self.name = model
         self.max_tokens = max_tokens
-        self._client = OpenAIClient(base_url, api_key, TIMEOUT_S)
+        self._client = OpenAIClient(base_url, api_key, TIMEOUT_S, MAX_RETRIES)
 
     @cached_property
     def dim(self) -> int:

@@ -72,7 +72,9 @@ def prepare_model_folder(cache_dir: Path, save_engine: SaveEngine, progress: Pro
 
 
 def verify_checksums(folder: ModelFolder) -> list[str]:
-    """Names of files that differ from what was written."""
+    """Names of files that differ from what was written; the manifest's own if it is gone."""
+    if not (folder.path / MANIFEST).exists():
+        return [MANIFEST]
     files = json.loads((folder.path / MANIFEST).read_text())["files"]
     return [name for name, told in files.items() if _sha256(folder.path / name) != told["sha256"]]
 

@@ -45,12 +45,12 @@ class SentenceTransformersEmbedder:
             self._model = SentenceTransformer(model)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise EmbedderUnavailable(
-                f"the model {model!r} cannot be loaded ({str(error).splitlines()[0]}): QUOTEBASE_EMBEDDING_MODEL is "
+                f"the model {model!r} cannot be loaded ({' '.join(str(error).split())}): QUOTEBASE_EMBEDDING_MODEL is "
                 "a folder or the id of a model on the hub"
             ) from error
         self.name = Path(model).name
         self.fingerprint = _fingerprint(model, self._model[0].auto_model.config)
-        self.dim = int(self._model.get_sentence_embedding_dimension())
+        self.dim = int(self._model.get_embedding_dimension())
         self.max_tokens = int(self._model.max_seq_length or 512)
         if _is_bf16_fast(self._model.device.type):
             self._model.to(torch.bfloat16)

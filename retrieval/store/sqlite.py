@@ -13,6 +13,7 @@ from typing import Any
 from retrieval.errors import (
     CollectionNotFound,
     DatasetNotFound,
+    InvalidRequest,
     NameTaken,
     RecordNotFound,
     StoreUnavailable,
@@ -64,6 +65,7 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._registering = threading.Lock()
         self._writing = threading.RLock()
+        self._is_closed = False
         try:
             with self._translated():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +93,8 @@ class SqliteStore:
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's own."""
+        if self._is_closed:
+            raise StoreUnavailable(f"the database {self._path} was closed: open the library again")
         if not hasattr(self._local, "connection"):
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -112,6 +116,8 @@ class SqliteStore:
                 f"the database {self._path} cannot be used ({error}): check that the disk has space, that the "
                 "file may be written, and that it is a quotebase database"
             ) from error
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"a text is not valid Unicode ({error.reason}): give it in UTF-8") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -136,7 +142,7 @@ class SqliteStore:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
-        self._local = threading.local()
+            self._is_closed = True
 
     # Datasets
 

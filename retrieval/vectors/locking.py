@@ -30,9 +30,12 @@ class ReadWriteLock:
     def writing(self) -> Iterator[None]:
         with self._state:
             self._waiting_writers += 1
-            self._state.wait_for(lambda: not (self._is_writing or self._readers))
-            self._waiting_writers -= 1
-            self._is_writing = True
+            try:
+                self._state.wait_for(lambda: not (self._is_writing or self._readers))
+                self._is_writing = True
+            finally:
+                self._waiting_writers -= 1
+                self._state.notify_all()
         try:
             yield
         finally:

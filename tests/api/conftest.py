@@ -1,16 +1,20 @@
 """Fixtures of the wire's tests. ``pytest tests/api --update-golden`` rewrites the golden files."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from api.cli import main
+from api.settings import PREFIX, Settings
 from api.wiring import service_of
 from ingest.jobs import import_file
 from retrieval.completion.endpoint import EndpointCompletion
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
+from tests.api.processes import Ran
 from tests.api.wire import Api, Chatter, new_chatter
 from tests.doubles import HashEmbedder
 from tests.openai_server import OpenAIServer, openai_server
@@ -18,6 +22,8 @@ from tests.openai_server import OpenAIServer, openai_server
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"
 GOLDEN = ROOT / "tests" / "golden"
+
+RunHere = Callable[..., Ran]
 
 BACKEND_KEY = "sk-the-backend-key"
 BACKEND_TIMEOUT_S = 20.0
@@ -58,6 +64,26 @@ def sampled(samples: Path, tmp_path: Path, embedder: HashEmbedder) -> Iterator[L
     shutil.copytree(samples, tmp_path / "data")
     with Library.open(tmp_path / "data", embedder) as library:
         yield library
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Run ``quotebase`` in this process, as ``tests.api.processes.run`` does in one of its own."""
+
+    def run(*arguments: str | Path, data_dir: Path, **settings: str) -> Ran:
+        for name in Settings.model_fields:
+            if name != "cache_dir":
+                monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+        for name, value in {"DATA_DIR": str(data_dir), **settings}.items():
+            monkeypatch.setenv(PREFIX + name, value)
+        monkeypatch.setattr(sys, "argv", ["quotebase", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        return Ran(int(stopped.value.code or 0), said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

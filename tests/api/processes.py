@@ -14,7 +14,8 @@ from api.settings import PREFIX
 
 QUOTEBASE = Path(sys.executable).with_name("quotebase")
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+"""The first start unpacks the bundled model."""
 STOP_TIMEOUT_S = 30.0
 RUN_TIMEOUT_S = 120.0
 

@@ -251,7 +251,7 @@ def test_tools_are_passed_on(backed_chatter: Chatter, backend: OpenAIServer) -> 
 
 def test_a_tools_result_is_a_last_message_too(backed: Api, backend: OpenAIServer) -> None:
     call = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         user("天气如何"),
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": QUESTION, "tool_call_id": "call-1"},
@@ -265,7 +265,7 @@ def test_a_tools_result_is_a_last_message_too(backed: Api, backend: OpenAIServer
 def test_fields_of_messages_that_openai_does_not_know_stay_here(
     backed_chatter: Chatter, backend: OpenAIServer
 ) -> None:
-    known = {"role": "user", "content": QUESTION, "name": "zhang"}
+    known: dict[str, Any] = {"role": "user", "content": QUESTION, "name": "zhang"}
 
     backed_chatter.send("", messages=[{**known, "dataId": "d1", "hideInUI": False, "value": []}])
 

@@ -1,19 +1,17 @@
 """The commands, run in this process over an embedding endpoint that is quick."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app, main
-from api.settings import PREFIX, Settings
+from api.cli import app
+from api.settings import Settings
 from api.wiring import open_documents
 from retrieval.library import lock_directory
-from tests.api.conftest import DATA
+from tests.api.conftest import DATA, RunHere
 from tests.api.processes import Ran
 from tests.openai_server import (
     OpenAIServer,
@@ -23,33 +21,24 @@ from tests.openai_server import (
     well_behaved_embeddings,
 )
 
-Cli = Callable[..., Ran]
+
+class Cli:
+    """``quotebase`` on an empty directory of our own; ``settings`` may be added to."""
+
+    def __init__(self, run_here: RunHere, data_dir: Path, settings: dict[str, str]) -> None:
+        self._run_here = run_here
+        self._data_dir = data_dir
+        self.settings = settings
+
+    def __call__(self, *arguments: str | Path) -> Ran:
+        return self._run_here(*arguments, data_dir=self._data_dir, **self.settings)
 
 
 @pytest.fixture
-def cli(
-    endpoint: OpenAIServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Cli:
-    """Run ``quotebase`` with these arguments on an empty directory of our own."""
-    for setting in Settings.model_fields:
-        monkeypatch.delenv(PREFIX + setting.upper(), raising=False)
-    monkeypatch.setenv("QUOTEBASE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("QUOTEBASE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("QUOTEBASE_EMBEDDING_BASE_URL", endpoint.url)
-    monkeypatch.setenv("QUOTEBASE_EMBEDDING_MODEL", "scripted")
-
-    def run(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["quotebase", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return Ran(int(stopped.value.code or 0), said.out, said.err)
-
-    return run
+def cli(endpoint: OpenAIServer, tmp_path: Path, run_here: RunHere) -> Cli:
+    return Cli(
+        run_here, tmp_path / "data", {"EMBEDDING_BASE_URL": endpoint.url, "EMBEDDING_MODEL": "scripted"}
+    )
 
 
 @pytest.fixture
@@ -162,10 +151,10 @@ def test_ask_answers_with_the_best_quote(filled: Cli) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--stream",)])
 def test_ask_prints_the_answer_alone_on_stdout(
-    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    filled: Cli, backend: OpenAIServer, options: tuple[str, ...]
 ) -> None:
-    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
-    monkeypatch.setenv("QUOTEBASE_COMPLETION_MODEL", "scripted-model")
+    filled.settings["COMPLETION_BASE_URL"] = backend.url
+    filled.settings["COMPLETION_MODEL"] = "scripted-model"
     backend.script(answer("剧本由", "新海诚", "撰写。"))
 
     ran = filled("ask", "suzume", "文字脚本的作者", "--limit", "40", *options)
@@ -359,6 +348,11 @@ def test_a_key_is_printed_alone(cli: Cli) -> None:
             id="temperature 3",
         ),
         pytest.param(
+            ("apps", "create", "x"),
+            "an app needs a dataset to answer from: name one with --dataset",
+            id="app without a dataset",
+        ),
+        pytest.param(
             ("apps", "create", "x", "--max-tokens", "0"),
             "max_tokens is 0, it must be at least 1",
             id="max_tokens 0",
@@ -447,10 +441,8 @@ def test_an_app_takes_a_name_once(filled: Cli) -> None:
         ("ingest", DATA / "suzume.csv", "--dataset", "suzume"),
     ],
 )
-def test_a_dataset_of_another_model_is_told_in_one_line(
-    filled: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("QUOTEBASE_EMBEDDING_MODEL", "another")
+def test_a_dataset_of_another_model_is_told_in_one_line(filled: Cli, arguments: tuple[str, ...]) -> None:
+    filled.settings["EMBEDDING_MODEL"] = "another"
 
     said = complaint(filled(*arguments))
 
@@ -469,10 +461,8 @@ def test_a_dataset_of_another_model_is_told_in_one_line(
         ("COMPLETION_TIMEOUT_S", "0", "the setting QUOTEBASE_COMPLETION_TIMEOUT_S is not usable: "),
     ],
 )
-def test_a_bad_setting_is_told_by_its_name(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, said: str
-) -> None:
-    monkeypatch.setenv(PREFIX + setting, value)
+def test_a_bad_setting_is_told_by_its_name(cli: Cli, setting: str, value: str, said: str) -> None:
+    cli.settings[setting] = value
 
     assert complaint(cli("datasets", "list")).startswith(said)
 
@@ -487,10 +477,8 @@ def test_an_endpoint_that_refuses_is_told_in_one_line(filled: Cli, endpoint: Ope
     assert "QUOTEBASE_EMBEDDING_API_KEY" in said
 
 
-def test_a_backend_that_refuses_is_told_in_one_line(
-    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
+def test_a_backend_that_refuses_is_told_in_one_line(filled: Cli, backend: OpenAIServer) -> None:
+    filled.settings["COMPLETION_BASE_URL"] = backend.url
     backend.script(refusal(401, "wrong key"))
 
     said = complaint(filled("ask", "suzume", "x"))
@@ -499,10 +487,8 @@ def test_a_backend_that_refuses_is_told_in_one_line(
     assert "QUOTEBASE_COMPLETION_API_KEY" in said
 
 
-def test_a_backend_that_breaks_off_leaves_what_was_printed(
-    filled: Cli, backend: OpenAIServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QUOTEBASE_COMPLETION_BASE_URL", backend.url)
+def test_a_backend_that_breaks_off_leaves_what_was_printed(filled: Cli, backend: OpenAIServer) -> None:
+    filled.settings["COMPLETION_BASE_URL"] = backend.url
     backend.script(cut_off("half an ", "ans"))
 
     ran = filled("ask", "suzume", "x", "--stream")
@@ -593,3 +579,10 @@ def test_help_exits_with_0() -> None:
 
     assert ran.exit_code == 0
     assert all(command in ran.output for command in ("ingest", "search", "ask", "serve", "datasets"))
+
+
+def test_a_file_that_cannot_be_imported_makes_no_dataset(filled: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_text("question,answer\nq,a\n")
+    assert "'question', 'answer'" in complaint(filled("ingest", str(path), "--dataset", "fresh"))
+    assert "fresh" not in filled("datasets", "list").out

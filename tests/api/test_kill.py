@@ -101,7 +101,7 @@ def test_a_killed_import_goes_on_where_it_was(tmp_path: Path) -> None:
     path, data_dir = tmp_path / "many.csv", tmp_path / "data"
     questions = [f"question {number}" for number in range(ROWS)]
     path.write_text("q,a\n" + "".join(f"{question},answer\n" for question in questions))
-    arguments = ["ingest", path, "--dataset", "many", "--json"]
+    arguments: list[str | Path] = ["ingest", path, "--dataset", "many", "--json"]
 
     process = start(arguments, data_dir)
     deadline = time.monotonic() + PATIENCE_S

@@ -17,7 +17,7 @@ import pytest
 
 from api.settings import Settings
 from api.wiring import open_documents
-from tests.api.conftest import DATA
+from tests.api.conftest import DATA, RunHere
 from tests.api.processes import Ran, Server, finish, run, serving, start
 from tests.api.wire import CHAT, DATASETS, bearer, events_of, said
 from tests.openai_server import OpenAIServer, answer, closed_port, cut_off, endless, openai_server
@@ -174,9 +174,9 @@ def test_a_port_that_is_taken_is_told_in_one_line(bundled_server: Server, tmp_pa
 
 
 @pytest.mark.model
-def test_search_and_ask_go_through_the_server(bundled_server: Server) -> None:
+def test_search_and_ask_go_through_the_server(bundled_server: Server, run_here: RunHere) -> None:
     data_dir = bundled_server.data_dir
-    (dataset,) = json_of(run("datasets", "list", "--json", data_dir=data_dir))
+    (dataset,) = json_of(run_here("datasets", "list", "--json", data_dir=data_dir))
     reply = httpx2.post(
         f"{bundled_server.url}{DATASETS}/searchTest",
         json={"datasetId": dataset["id"], "text": QUESTION, "limit": 500},
@@ -187,10 +187,10 @@ def test_search_and_ask_go_through_the_server(bundled_server: Server) -> None:
 
     similarity = str(quotes[3]["score"][0]["value"])
     arguments = ("suzume", QUESTION, "--limit", "500", "--json")
-    found = json_of(run("search", *arguments, data_dir=data_dir))
-    similar = json_of(run("search", *arguments, "--similarity", similarity, data_dir=data_dir))
-    best = json_of(run("search", *arguments, "--top-k", "1", data_dir=data_dir))
-    asked = json_of(run("ask", *arguments, "--similarity", similarity, data_dir=data_dir))
+    found = json_of(run_here("search", *arguments, data_dir=data_dir))
+    similar = json_of(run_here("search", *arguments, "--similarity", similarity, data_dir=data_dir))
+    best = json_of(run_here("search", *arguments, "--top-k", "1", data_dir=data_dir))
+    asked = json_of(run_here("ask", *arguments, "--similarity", similarity, data_dir=data_dir))
 
     assert found["list"] == quotes
     assert list(found) == list(reply)
@@ -201,14 +201,16 @@ def test_search_and_ask_go_through_the_server(bundled_server: Server) -> None:
 
 
 @pytest.mark.model
-def test_what_is_wrong_is_told_by_the_server_in_one_line(bundled_server: Server, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_by_the_server_in_one_line(
+    bundled_server: Server, run_here: RunHere, tmp_path: Path
+) -> None:
     data_dir = bundled_server.data_dir
     bad = tmp_path / "bad.csv"
     bad.write_text("question,answer\n1,2\n")
 
-    missing = run("search", "nope", "x", data_dir=data_dir)
-    empty = run("search", "suzume", " ", data_dir=data_dir)
-    unreadable = run("ingest", bad, "--dataset", "suzume", data_dir=data_dir)
+    missing = run_here("search", "nope", "x", data_dir=data_dir)
+    empty = run_here("search", "suzume", " ", data_dir=data_dir)
+    unreadable = run_here("ingest", bad, "--dataset", "suzume", data_dir=data_dir)
 
     assert [(ran.code, ran.out, ran.err.count("\n")) for ran in (missing, empty, unreadable)] == [
         (1, "", 1)
@@ -219,15 +221,17 @@ def test_what_is_wrong_is_told_by_the_server_in_one_line(bundled_server: Server,
 
 
 @pytest.mark.model
-def test_ingest_and_delete_go_through_the_server(bundled_server: Server, tmp_path: Path) -> None:
+def test_ingest_and_delete_go_through_the_server(
+    bundled_server: Server, run_here: RunHere, tmp_path: Path
+) -> None:
     data_dir = bundled_server.data_dir
     name = 'über "my" / 中文.csv'
     options = ("--dataset", "coffee", "--collection", name, "--json")
 
-    first = json_of(run("ingest", DATA / "coffee.csv", *options, data_dir=data_dir))
-    second = json_of(run("ingest", DATA / "coffee.csv", *options, data_dir=data_dir))
-    found = json_of(run("search", "coffee", "ideal brewing temperature", "--json", data_dir=data_dir))
-    deleted = run("datasets", "delete", "coffee", data_dir=data_dir)
+    first = json_of(run_here("ingest", DATA / "coffee.csv", *options, data_dir=data_dir))
+    second = json_of(run_here("ingest", DATA / "coffee.csv", *options, data_dir=data_dir))
+    found = json_of(run_here("search", "coffee", "ideal brewing temperature", "--json", data_dir=data_dir))
+    deleted = run_here("datasets", "delete", "coffee", data_dir=data_dir)
 
     assert (first["added"], first["embedded"], second["added"], second["unchanged"]) == (45, 57, 0, 45)
     assert [file["collection"] for file in first["files"]] == [name]
@@ -235,27 +239,29 @@ def test_ingest_and_delete_go_through_the_server(bundled_server: Server, tmp_pat
     assert found["list"][0]["q"] == "What water temperature is best for brewing?"
     assert found["list"][0]["sourceName"] == name
     assert deleted == Ran(0, "deleted coffee\n", "")
-    datasets = json_of(run("datasets", "list", "--json", data_dir=data_dir))
+    datasets = json_of(run_here("datasets", "list", "--json", data_dir=data_dir))
     assert [dataset["name"] for dataset in datasets] == ["suzume"]
 
 
 @pytest.mark.model
-def test_apps_and_keys_made_and_revoked_beside_the_server_count_at_once(bundled_server: Server) -> None:
+def test_apps_and_keys_made_and_revoked_beside_the_server_count_at_once(
+    bundled_server: Server, run_here: RunHere
+) -> None:
     data_dir = bundled_server.data_dir
 
     def status(key: str) -> int:
         body = {"messages": [{"role": "user", "content": QUESTION}]}
         return httpx2.post(bundled_server.url + CHAT, json=body, headers=bearer(key)).status_code
 
-    run("apps", "create", "at once", "--dataset", "suzume", data_dir=data_dir)
-    key = json_of(run("keys", "create", "--app", "at once", "--json", data_dir=data_dir))
+    run_here("apps", "create", "at once", "--dataset", "suzume", data_dir=data_dir)
+    key = json_of(run_here("keys", "create", "--app", "at once", "--json", data_dir=data_dir))
     assert status(key["key"]) == 200
 
-    run("keys", "revoke", key["id"], data_dir=data_dir)
+    run_here("keys", "revoke", key["id"], data_dir=data_dir)
     assert status(key["key"]) == 401
 
-    other = json_of(run("keys", "create", "--app", "at once", "--json", data_dir=data_dir))
-    run("apps", "delete", "at once", data_dir=data_dir)
+    other = json_of(run_here("keys", "create", "--app", "at once", "--json", data_dir=data_dir))
+    run_here("apps", "delete", "at once", data_dir=data_dir)
     assert status(other["key"]) == 404
 
 
@@ -379,7 +385,7 @@ def test_a_backend_that_breaks_off_ends_the_stream_with_an_error(
     answers.script(cut_off("half"))
     client = openai.OpenAI(base_url=f"{scripted_server.url}/v1", api_key=scripted_key, max_retries=0)
 
-    pieces = []
+    pieces: list[Any] = []
     with (
         client,
         pytest.raises(openai.APIError, match="the completion backend failed") as caught,

@@ -85,7 +85,7 @@ def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
-        read_settings().port = 1  # type: ignore[misc]
+        read_settings().port = 1
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,8 @@ def test_a_value_at_the_edge_is_taken(monkeypatch: pytest.MonkeyPatch, name: str
     monkeypatch.setenv(PREFIX + name, value)
 
     assert getattr(read_settings(), name.lower()) == int(value)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUOTEBASE_DATA_DIR", "~/quotes")
+    assert read_settings().data_dir == Path.home() / "quotes"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,11 @@ def test_a_file_becomes_the_records_of_a_collection(
 
 
 def test_index_and_content_are_q_and_a(library: Library, dataset: Dataset, tmp_path: Path) -> None:
-    path = write(tmp_path / "f.csv", "coffee,Beans.,further index", header="Index,Content")
+    path = write(tmp_path / "f.csv", "coffee,Beans.", header="Index,Content")
     report = import_file(library, dataset, path)
     (record,) = records_of(library, report)
     assert (record.q, record.a) == ("coffee", "Beans.")
-    assert report.embedded == 2
+    assert report.embedded == 1
 
 
 def test_gb18030_is_imported_as_what_it_says(library: Library, dataset: Dataset, tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_counts_balance(
             contents = [(row[0], *(row[1:] or ("",))) for row in cells if row[0].strip()]
             before = len(known)
             known.update(contents)
-            path = write(folder / name, *lines)
+            path = write(folder / name, *lines, header="q,a,indexes")
             report = import_file(library, dataset, path, collection_name="same")
             assert_balanced(report)
             assert report.read == len(cells)
@@ -408,3 +409,10 @@ def test_a_killed_import_goes_on_and_has_every_row_once(tmp_path: Path) -> None:
         assert library.verify() == VerifyReport(passages={"d": total})
         (best,) = library.search(SearchRequest("question 3000\nanswer 3000", [dataset.id], top_k=1)).quotes
         assert best.record.q == "question 3000"
+
+
+def test_two_first_imports_at_once_share_the_collection(library: Library, dataset: Dataset) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: library.ensure_collection(dataset.id, "same").id, range(32)))
+    assert len(set(made)) == 1
+    assert [collection.id for collection in library.store.list_collections(dataset.id)] == made[:1]

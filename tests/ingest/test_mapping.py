@@ -7,22 +7,24 @@ from ingest.tables import Row
 from retrieval.errors import MissingColumn
 from retrieval.types import RecordDraft
 
-COLUMNS = Columns(q=0, a=1, indexes=2)
+COLUMNS = Columns(q=0, a=1, indexes=2, has_indexes=True)
+NO_INDEXES = Columns(q=0, a=1, indexes=2, has_indexes=False)
+
+
+@pytest.mark.parametrize("header", [("q", "a"), ("Q", "A"), (" q ", "\ta"), ("index", "content")])
+def test_headers_without_index_texts(header: tuple[str, ...]) -> None:
+    assert find_columns(header) == NO_INDEXES
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        ("q", "a"),
-        ("Q", "A"),
-        (" q ", "\ta"),
         ("q", "a", "indexes"),
         ("q", "a", "Index"),
         ("q", "a", "indexes", "indexes", "index"),
         ("q", "a", "indexes", "", ""),
         ("q", "a", "", "indexes"),
         ("q", "a", "", ""),
-        ("index", "content"),
         ("Index", "CONTENT", ""),
     ],
 )
@@ -93,3 +95,11 @@ def test_equal_index_texts_are_one_passage() -> None:
     draft = to_draft(Row(2, ("q", "a", "i", "q\na", "i")), COLUMNS, 0)
     assert isinstance(draft, RecordDraft)
     assert draft.passage_texts == ("q\na", "i")
+
+
+def test_a_comma_without_quotes_is_told_and_not_made_an_index_text() -> None:
+    problem = to_draft(Row(7, ("q", "first", " second")), NO_INDEXES, 0)
+    assert isinstance(problem, RowProblem)
+    assert (problem.line, problem.column) == (7, "cell 3")
+    assert "3 cells, the header 2" in problem.reason
+    assert to_draft(Row(8, ("q", "a", "", " ")), NO_INDEXES, 0) == RecordDraft("q", "a")

@@ -1,5 +1,6 @@
 """Bytes to rows: encodings, line ends, quoting, and files that are none."""
 
+import codecs
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -315,3 +316,26 @@ def test_any_bytes_are_rows_or_refused(file: Path) -> None:
         except UnreadableFile:
             refused += 1
     assert 100 < refused < 600
+
+
+def test_utf8_with_a_broken_character_is_not_taken_for_gb18030(tmp_path: Path) -> None:
+    """The bytes are good GB18030, but say something else."""
+    content = "q,a\n水洗和日晒处理有".encode() + b"\xe6\xb0\n"
+    assert "水" not in content.decode("gb18030")
+    path = tmp_path / "f.csv"
+    path.write_bytes(content)
+    with (
+        pytest.raises(UnreadableFile, match="is UTF-8, but line 2 has the byte 0xe6"),
+        open_table(path, "f.csv"),
+    ):
+        pass
+
+
+def test_a_byte_order_mark_decides(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_bytes(codecs.BOM_UTF8 + b"q,a\n\xc4\xe3,b\n")
+    with (
+        pytest.raises(UnreadableFile, match="is UTF-8, but line 2 has the byte 0xc4"),
+        open_table(path, "f.csv"),
+    ):
+        pass

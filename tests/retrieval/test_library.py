@@ -886,3 +886,21 @@ def test_verify_makes_a_tampered_index_again(
         assert found(library.search(request)) == expected_quotes(GridEmbedder(), records, request)
     with reopened(tmp_path, GridEmbedder()) as library:
         assert library.verify().is_clean
+
+
+def test_records_of_another_dataset_are_not_deleted(library: Library) -> None:
+    mine, other = library.create_dataset("mine"), library.create_dataset("other")
+    collection = library.ensure_collection(other.id, "c")
+    (record_id,) = library.add_records(collection, [RecordDraft("kept")]).added
+    library.delete_records(mine.id, [record_id])
+    assert library.store.get_record(record_id).q == "kept"
+    assert [quote.record.id for quote in library.search(SearchRequest("kept", [other.id])).quotes] == [
+        record_id
+    ]
+
+
+def test_a_closed_library_says_so(tmp_path: Path, embedder: HashEmbedder) -> None:
+    library = Library.open(tmp_path / "closed", embedder)
+    library.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        library.store.list_datasets()

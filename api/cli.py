@@ -102,6 +102,8 @@ def ingest(
 def _dataset_for(workspace: Workspace, name: str, files: list[Path]) -> Dataset:
     """The dataset of that name; made if missing, but not for a file that cannot be imported."""
     for file in files:
+        if file.is_dir():
+            raise InvalidRequest(f"{file} is a folder: name the CSV files in it")
         if not file.is_file():
             raise InvalidRequest(f"there is no file {file}")
     try:

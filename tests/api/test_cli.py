@@ -328,7 +328,9 @@ def test_a_key_is_printed_alone(cli: Cli) -> None:
             "there is no file no such.csv",
             id="missing file",
         ),
-        pytest.param(("ingest", ".", "--dataset", "suzume"), "there is no file .", id="a folder"),
+        pytest.param(
+            ("ingest", ".", "--dataset", "suzume"), ". is a folder: name the CSV files in it", id="a folder"
+        ),
         pytest.param(
             ("ingest", "a", "b", "--dataset", "suzume", "--collection", "c"),
             "--collection takes one file: import the files one by one, or leave it out",

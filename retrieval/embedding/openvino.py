@@ -4,8 +4,8 @@ The graph ends in mean pooling and unit length, so that a batch goes in as token
 as (n, dim) embeddings. It is built from the weights directly: no torch, no tracing.
 
 Measured on two cores with AVX-512 BF16 (``python -m benchmarks embedding``): batches between 1,024
-and 4,096 tokens, and latency against throughput scheduling, are within 10 % of one another; more
-than 70 % of the time is spent in matrix products at the processor's own ceiling.
+and 4,096 tokens, and latency against throughput scheduling, are within 10 % of one another, and the
+whole runs at some 70 % of the processor's own ceiling for matrix products.
 """
 
 import sys

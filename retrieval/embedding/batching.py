@@ -1,13 +1,17 @@
 """Grouping texts of like length, so that a batch carries little padding."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+BATCH_TOKENS = 16
+"""What a batch costs beside its tokens, in tokens: 1.5 to 2 ms of inference, measured on two cores."""
+
 
 def batches_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions of texts in batches, longest first.
+    """Positions of texts in batches, longest first, so that padding and batches together cost least.
 
     Args:
         lengths: tokens of each text.
@@ -18,8 +22,30 @@ def batches_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[npt.N
         Each position once; within a batch all are padded to the length of the first.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+    starts = _cheapest_starts(np.asarray(lengths, dtype=np.int64)[order], max_tokens)
+    for start, stop in pairwise([*starts, len(order)]):
+        yield order[start:stop]
+
+
+def _cheapest_starts(lengths: npt.NDArray[np.int64], max_tokens: int) -> list[int]:
+    """Where the batches begin; ``lengths`` descend.
+
+    The cheapest way to batch the first n texts ends in some last batch, before which is the cheapest
+    way to batch the texts before it.
+    """
+    costs = np.zeros(len(lengths) + 1, dtype=np.int64)
+    last_starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    first = 0
+    for count in range(1, len(lengths) + 1):
+        while first < count - 1 and lengths[first] * (count - first) > max_tokens:
+            first += 1
+        starts = np.arange(first, count)
+        totals = costs[starts] + BATCH_TOKENS + lengths[starts] * (count - starts)
+        best = int(np.argmin(totals))
+        costs[count], last_starts[count] = totals[best], first + best
+    found: list[int] = []
+    end = len(lengths)
+    while end:
+        end = int(last_starts[end])
+        found.append(end)
+    return found[::-1]

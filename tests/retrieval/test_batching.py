@@ -1,11 +1,13 @@
 """Batches carry each text once, the longest first, within their budget of tokens."""
 
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.embedding.batching import batches_by_length
+from retrieval.embedding.batching import BATCH_TOKENS, batches_by_length
 
 
 def batches(lengths: list[int], max_tokens: int) -> list[list[int]]:
@@ -19,11 +21,14 @@ def batches(lengths: list[int], max_tokens: int) -> list[list[int]]:
         ([5], 10, [[0]]),
         ([5, 5], 10, [[0, 1]]),
         ([5, 5], 9, [[0], [1]]),
-        ([5, 5, 5], 10, [[0, 1], [2]]),
+        ([5, 5, 5], 10, [[0], [1, 2]]),
         ([1, 9, 2, 3], 10, [[1], [3, 2, 0]]),
         ([4, 10, 4], 10, [[1], [0, 2]]),
         ([50, 1, 20], 10, [[0], [2], [1]]),
-        ([0, 0, 0], 2, [[0, 1], [2]]),
+        ([0, 0, 0], 2, [[0, 1, 2]]),
+        ([100, 4, 4], 1000, [[0], [1, 2]]),
+        ([20, 12, 20, 11], 1000, [[0, 2, 1, 3]]),
+        ([20, 12, 20, 11, 3], 1000, [[0, 2], [1, 3, 4]]),
         ([3, 3, 3, 3], 1, [[0], [1], [2], [3]]),
     ],
 )
@@ -42,11 +47,17 @@ def test_each_position_once_longest_first_and_within_the_budget(lengths: list[in
         assert padded <= max_tokens or len(batch) == 1
 
 
-@given(st.lists(st.integers(1, 50), min_size=2, max_size=60), st.integers(1, 100))
-def test_no_batch_could_take_the_first_text_of_the_next(lengths: list[int], max_tokens: int) -> None:
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=9), st.integers(1, 100))
+def test_no_other_cut_costs_less(lengths: list[int], max_tokens: int) -> None:
+    descending = sorted(lengths, reverse=True)
+    costs = []
+    for cuts in product((False, True), repeat=len(lengths) - 1):
+        starts = [0, *(place for place, is_cut in enumerate(cuts, start=1) if is_cut), len(lengths)]
+        groups = [descending[start:stop] for start, stop in pairwise(starts)]
+        if all(len(group) == 1 or len(group) * group[0] <= max_tokens for group in groups):
+            costs.append(sum(BATCH_TOKENS + len(group) * group[0] for group in groups))
     found = batches(lengths, max_tokens)
-    for batch in found[:-1]:
-        assert (len(batch) + 1) * lengths[batch[0]] > max_tokens
+    assert sum(BATCH_TOKENS + len(batch) * lengths[batch[0]] for batch in found) == min(costs)
 
 
 def test_positions_index_an_array() -> None:

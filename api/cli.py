@@ -13,6 +13,8 @@ import typer
 from api.cli_access import apps, keys
 from api.output import (
     COUNTS,
+    describe_differences,
+    describe_index,
     import_progress,
     model_progress,
     print_json,
@@ -21,18 +23,18 @@ from api.output import (
     print_quotes,
     print_report,
     print_rows,
+    step_progress,
 )
 from api.settings import read_settings
-from api.wiring import open_documents, open_library
-from api.workspace import Workspace, open_workspace
+from api.workspace import Workspace, list_statuses, open_workspace
 from ingest.jobs import check_file
 from retrieval.errors import DatasetNotFound, InvalidRequest, QuotebaseError
-from retrieval.types import Dataset, SearchRequest, SearchResult
+from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult
 
 app = typer.Typer(
     help="Knowledge-base retrieval: CSV q/a datasets in, scored quotes out.", no_args_is_help=True
 )
-datasets = typer.Typer(help="List, delete and verify datasets.", no_args_is_help=True)
+datasets = typer.Typer(help="List, delete, verify and rebuild datasets.", no_args_is_help=True)
 app.add_typer(datasets, name="datasets")
 app.add_typer(apps, name="apps")
 app.add_typer(keys, name="keys")
@@ -73,23 +75,29 @@ def _check_arguments(arguments: list[str]) -> None:
 @app.command()
 def ingest(
     files: Annotated[
-        list[Path], typer.Argument(help="CSV files with the header q,a[,indexes] or index,content.")
+        list[Path],
+        typer.Argument(help="CSV files with the header q,a[,indexes] or index,content, or JSONL files."),
     ],
     dataset: Annotated[str, typer.Option(help="Name of the dataset; made if missing.")],
     collection: Annotated[
         str | None, typer.Option(help="Name of the collection; the file's by default.")
     ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="A .npy file of ready-made embeddings, one for each text of each row, in order."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import CSV files. Rows that are there already cost nothing."""
-    if collection and len(files) > 1:
-        raise InvalidRequest("--collection takes one file: import the files one by one, or leave it out")
+    for option, value in (("--collection", collection), ("--vectors", vectors)):
+        if value and len(files) > 1:
+            raise InvalidRequest(f"{option} takes one file: import the files one by one, or leave it out")
     reports = []
     with open_workspace(read_settings(), model_progress()) as workspace:
-        into = _dataset_for(workspace, dataset, files)
+        into = _dataset_for(workspace, dataset, files, vectors)
         for file in files:
             with import_progress(file.name) as on_progress:
-                report = workspace.import_file(into, file, collection, on_progress)
+                report = workspace.import_file(into, file, collection, vectors, on_progress)
             reports.append(report)
             if not as_json:
                 print_report(report)
@@ -99,7 +107,7 @@ def ingest(
         print_json({**totals, "seconds": seconds, "files": [asdict(report) for report in reports]})
 
 
-def _dataset_for(workspace: Workspace, name: str, files: list[Path]) -> Dataset:
+def _dataset_for(workspace: Workspace, name: str, files: list[Path], vectors: Path | None) -> Dataset:
     """The dataset of that name; made if missing, but not for a file that cannot be imported."""
     for file in files:
         if file.is_dir():
@@ -110,7 +118,7 @@ def _dataset_for(workspace: Workspace, name: str, files: list[Path]) -> Dataset:
         return workspace.dataset_named(name)
     except DatasetNotFound:
         for file in files:
-            check_file(file)
+            check_file(file, vectors)
         return workspace.create_dataset(name)
 
 
@@ -194,19 +202,26 @@ def serve(
 
 @datasets.command("list")
 def list_datasets(as_json: AsJson = False) -> None:
-    """Name, records, passages and model of every dataset."""
-    with open_documents(read_settings()) as store:
-        rows = [
-            {
-                "id": dataset.id,
-                "name": dataset.name,
-                "records": store.count_records(dataset.id),
-                "passages": store.count_passages(dataset.id),
-                "model": dataset.model.name,
-            }
-            for dataset in store.list_datasets()
-        ]
-    print_rows(rows, ("name", "records", "passages", "model", "id"), as_json)
+    """Records, passages and model of every dataset, and where its index stands."""
+    rows = [
+        {
+            "id": status.dataset.id,
+            "name": status.dataset.name,
+            "records": status.records,
+            "passages": status.index.passages,
+            "bytes_per_passage": _per_passage(status.index),
+            "index": describe_index(status.index),
+            "model": status.dataset.model.name,
+            "parts": asdict(status.index),
+        }
+        for status in list_statuses(read_settings())
+    ]
+    print_rows(rows, ("name", "records", "passages", "bytes_per_passage", "index", "model", "id"), as_json)
+
+
+def _per_passage(index: IndexStatus) -> int:
+    """Bytes of the loaded index, else of its files."""
+    return round((index.memory_bytes or index.disk_bytes) / max(1, index.passages))
 
 
 @datasets.command("delete")
@@ -219,13 +234,29 @@ def delete_dataset(name: Annotated[str, typer.Argument(help="Name of the dataset
 
 @datasets.command("verify")
 def verify(as_json: AsJson = False) -> None:
-    """Compare the indexes with the store and mend what differs."""
-    with open_library(read_settings(), model_progress()) as library:
-        report = library.verify()
+    """Compare the indexes with the store, passage by passage, and mend what differs."""
+    settings = read_settings()
+    with open_workspace(settings, model_progress()) as workspace, step_progress("comparing") as on_step:
+        report = workspace.verify(on_step)
     if as_json:
         print_json({"clean": report.is_clean, **asdict(report)})
         return
     for name, count in report.passages.items():
-        print_line(f"{name}: {count} passages{', index rebuilt' if name in report.indexes_rebuilt else ''}")
+        found = report.differences.get(name)
+        print_line(f"{name}: {count} passages{describe_differences(found) if found else ''}")
     mended = f"{report.repaired_batches} half-written batches and {report.orphans_removed} orphans mended"
     print_line("clean" if report.is_clean else mended)
+
+
+@datasets.command("rebuild")
+def rebuild(
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")], as_json: AsJson = False
+) -> None:
+    """Make the index of a dataset again from the store; a server goes on searching meanwhile."""
+    settings = read_settings()
+    with open_workspace(settings, model_progress()) as workspace, step_progress(name) as on_step:
+        status = workspace.rebuild(workspace.dataset_named(name).id, on_step)
+    if as_json:
+        print_json(asdict(status))
+    else:
+        print_line(f"{name}: {status.passages} passages, {describe_index(status)}")

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ingest.jobs import ImportReport, ReportProgress
 from retrieval.embedding import Progress as ModelProgress
-from retrieval.types import Quote
+from retrieval.types import IndexDifferences, IndexStatus, Quote
+from retrieval.vectors.index import OnStep
 
 TABLE_WIDTH = 10_000
 """Wider than any table: a cell that is cut, such as an id, is of no use."""
@@ -85,3 +86,29 @@ def import_progress(name: str) -> Iterator[ReportProgress]:
 def model_progress() -> ModelProgress:
     """A line on stderr for each step of preparing the model."""
     return lambda what, share: print_note(f"{what}: {share:.0%}")
+
+
+@contextmanager
+def step_progress(name: str) -> Iterator[OnStep]:
+    """A bar on stderr for work that counts its steps, if somebody looks on."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def describe_index(index: IndexStatus) -> str:
+    """Where the passages of an index are, in a few words."""
+    kind = "in a graph" if index.has_graph else "exact"
+    parts = [f"{index.sealed} sealed {kind}"] if index.sealed else []
+    parts += [f"{index.flat} flat"] if index.flat or not parts else []
+    parts += [f"{index.removed} removed"] if index.removed else []
+    parts += [f"folding {index.folding:.0%}"] if index.folding is not None else []
+    return ", ".join(parts)
+
+
+def describe_differences(found: IndexDifferences) -> str:
+    counts = ("missing", "surplus", "misfiled", "changed")
+    parts = [f"{getattr(found, count)} {count}" for count in counts if getattr(found, count)]
+    parts += [f"snapshot: {found.snapshot}"] if found.snapshot else []
+    return f", not in its index as in the store ({', '.join(parts)}): the index is made again"

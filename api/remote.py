@@ -7,14 +7,16 @@ by its owner only: whoever may read the directory owns what is in it.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
+from api.schemas import from_wire
 from ingest.jobs import ImportReport, ReportProgress
 from ingest.mapping import RowProblem
 from retrieval.errors import (
@@ -25,9 +27,25 @@ from retrieval.errors import (
     UnreadableFile,
 )
 from retrieval.library import no_dataset_named
-from retrieval.types import Dataset, ModelBinding, Quote, Record, Score, SearchRequest, SearchResult, now
+from retrieval.types import (
+    Dataset,
+    IndexDifferences,
+    IndexStatus,
+    ModelBinding,
+    Quote,
+    Record,
+    Score,
+    SearchRequest,
+    SearchResult,
+    VerifyReport,
+    now,
+)
+from retrieval.vectors.index import OnStep
 
 SERVER_FILE = "server.json"
+
+LOOK_S = 0.5
+"""Between two looks at how far a rebuild is."""
 
 
 @contextmanager
@@ -99,19 +117,20 @@ class RemoteLibrary:
         self._read(self.client.delete("/api/core/dataset/delete", params={"id": dataset_id}))
 
     def import_file(
-        self, dataset: Dataset, path: Path, collection_name: str | None, _on_progress: ReportProgress | None
+        self,
+        dataset: Dataset,
+        path: Path,
+        collection_name: str | None,
+        vectors: Path | None,
+        _on_progress: ReportProgress | None,
     ) -> ImportReport:
         """Replies when the server is done. Raises what the server's import raised."""
         target = {"datasetId": dataset.id, "name": collection_name}
-        try:
-            with path.open("rb") as stream:
-                data = self._post(
-                    "collection/create/template",
-                    files={"file": (path.name, stream, "text/csv")},
-                    data={"data": json.dumps(target)},
-                )
-        except OSError as error:
-            raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
+        with ExitStack() as stack:
+            files = {"file": (path.name, _open(path, stack), "text/csv")}
+            if vectors:
+                files["vectors"] = (vectors.name, _open(vectors, stack), "application/octet-stream")
+            data = self._post("collection/create/template", files=files, data={"data": json.dumps(target)})
         report = data["report"]
         problems = tuple(RowProblem(**problem) for problem in report["problems"])
         return ImportReport(**{**report, "file": str(path), "problems": problems})
@@ -136,6 +155,31 @@ class RemoteLibrary:
             seconds=float(data["duration"].rstrip("s")),
         )
 
+    def status_of(self, dataset: Dataset) -> tuple[Dataset, int, IndexStatus]:
+        """The dataset, its records, and where its index stands."""
+        data = self._get("index/status", id=dataset.id)
+        return dataset, data.pop("records"), from_wire(IndexStatus, data)
+
+    def verify(self, _on_step: OnStep) -> VerifyReport:
+        """Replies when the server is done."""
+        data = self._post("index/verify")
+        differences = {
+            name: from_wire(IndexDifferences, found) for name, found in data["differences"].items()
+        }
+        return VerifyReport(data["repairedBatches"], data["orphansRemoved"], differences, data["passages"])
+
+    def rebuild(self, dataset_id: str, on_step: OnStep) -> IndexStatus:
+        """Replies when the server is done; it is asked meanwhile how far it is."""
+        with ThreadPoolExecutor(1) as waiting:
+            rebuilt = waiting.submit(self._post, "index/rebuild", json={"id": dataset_id})
+            while not wait([rebuilt], timeout=LOOK_S).done:
+                share = self._get("index/status", id=dataset_id)["folding"]
+                on_step(int(1000 * (share or 0)), 1000)
+            return from_wire(IndexStatus, rebuilt.result())
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        return self._read(self.client.get(f"/api/core/dataset/{path}", params=parameters))
+
     def _post(self, path: str, **content: Any) -> Any:
         return self._read(self.client.post(f"/api/core/dataset/{path}", **content))
 
@@ -145,6 +189,13 @@ class RemoteLibrary:
             return body["data"]
         kinds = {kind.code: kind for kind in _all_errors(QuotebaseError)}
         raise kinds.get(body["statusText"], QuotebaseError)(body["message"])
+
+
+def _open(path: Path, stack: ExitStack) -> BinaryIO:
+    try:
+        return stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _all_errors(kind: type[QuotebaseError]) -> Iterator[type[QuotebaseError]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retrieval.completion import EXTRACTIVE, CompletionChoice
@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     DATA_DIR                  where the database and the indexes are
     CACHE_DIR                 where the bundled model is unpacked; may be deleted at any time
     MONGODB_URI               keep everything but the indexes in MongoDB instead of a SQLite file
+    INDEX_MEMORY              bytes that the loaded indexes may take together, such as 2GiB; the
+                              least recently used are unloaded. Without it all stay
     EMBEDDING_MODEL           the bundled model, or a sentence-transformers folder or hub id, or
                               the model's name at EMBEDDING_BASE_URL
     EMBEDDING_BASE_URL        an OpenAI-compatible API to take embeddings from
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     data_dir: Folder = Path.home() / ".quotebase"
     cache_dir: Folder = Path.home() / ".cache" / "quotebase"
     mongodb_uri: SecretStr | None = None
+    index_memory: Annotated[ByteSize, Field(gt=0)] | None = None
     embedding_model: str = BUNDLED
     embedding_base_url: str | None = None
     embedding_api_key: SecretStr | None = None

@@ -30,7 +30,7 @@ class Service:
 def open_library(settings: Settings, progress: Progress | None = None) -> Iterator[Library]:
     """The library in the data directory, closed at the end. Raises DirectoryInUse and what opening raises."""
     embedder = open_embedder(settings.embedder, settings.cache_dir, progress)
-    with Library.open(settings.data_dir, embedder, settings.mongodb) as library:
+    with Library.open(settings.data_dir, embedder, settings.mongodb, settings.index_memory) as library:
         yield library
 
 

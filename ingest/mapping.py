@@ -50,6 +50,11 @@ def find_columns(header: Sequence[str]) -> Columns:
     )
 
 
+def count_texts(row: Row, columns: Columns) -> int:
+    """Texts of a row, whether it becomes a record or not: q and a are one, each index cell is another."""
+    return 1 + sum(1 for cell in row.cells[columns.indexes :] if cell.strip())
+
+
 def to_draft(row: Row, columns: Columns, chunk_index: int) -> RecordDraft | RowProblem:
     """The record of a row; q and a are taken to the letter."""
     cells = row.cells

@@ -1,8 +1,9 @@
-"""Bytes to rows: a CSV file as a header and a lazy sequence of rows that know their line."""
+"""Bytes to rows: a CSV or JSONL file as a header and a lazy sequence of rows that know their line."""
 
 import codecs
 import csv
 import io
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from typing import BinaryIO
 from retrieval.errors import UnreadableFile
 
 SAMPLE_BYTES = 1 << 20
+
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+
+JSONL_HEADER = ("q", "a", "indexes")
 
 ENOUGH_LETTERS = 8
 """So many characters beyond ASCII that are good UTF-8 are no accident: the file is UTF-8, with damage."""
@@ -55,12 +60,16 @@ class _Undecodable:
 def open_table(path: Path, name: str) -> Iterator[Table]:
     """Open a comma-separated file with a header, in UTF-8 (with or without BOM) or GB18030.
 
+    A file named .jsonl has an object ``{"q": …, "a": …, "indexes": […]}`` on each line instead; of
+    these only q has to be there.
+
     Args:
-        name: what to call the file in messages.
+        name: what to call the file in messages; its suffix says what it is.
 
     Raises:
         UnreadableFile: there is no such file, it is no text, it is in another encoding, it is
-            empty, or (while the rows are read) its quoting is broken; the message names the line.
+            empty, or (while the rows are read) its quoting or JSON is broken; the message names the
+            line.
     """
     with _translated(name):
         size = path.stat().st_size
@@ -69,6 +78,9 @@ def open_table(path: Path, name: str) -> Iterator[Table]:
         with _translated(name):
             encoding = _detect_encoding(source, name)
         text = io.TextIOWrapper(source, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+        if Path(name).suffix.lower() in JSONL_SUFFIXES:
+            yield Table(encoding, JSONL_HEADER, _read_objects(text, name), source, size)
+            return
         rows = _read_rows(text, name)
         header = next(rows, None)
         if header is None:
@@ -149,3 +161,34 @@ def _read_rows(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
             return
         if any(cell.strip() for cell in cells):
             yield Row(line, tuple(cells))
+
+
+def _read_objects(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
+    for line, content in enumerate(text, start=1):
+        if content.strip():
+            try:
+                yield Row(line, _cells(json.loads(content)))
+            except (ValueError, RecursionError) as error:
+                reason = (
+                    f"broken JSON ({error.msg})" if isinstance(error, json.JSONDecodeError) else str(error)
+                )
+                raise UnreadableFile(
+                    f"{name}, line {line}: {reason}; expected is an object with the texts q and a and a list of "
+                    "texts, indexes"
+                ) from error
+
+
+def _cells(item: object) -> tuple[str, ...]:
+    """Raises ValueError if something is of another name or type than it should be, or no Unicode text."""
+    if not isinstance(item, dict):
+        raise ValueError("this is no JSON object")
+    unknown = item.keys() - set(JSONL_HEADER)
+    if unknown:
+        raise ValueError(f"the object has the keys {', '.join(map(repr, item))}")
+    q, a, indexes = (item.get(name) for name in JSONL_HEADER)
+    cells = ("" if q is None else q, "" if a is None else a, *([] if indexes is None else indexes))
+    if not isinstance(indexes, list | None) or not all(isinstance(cell, str) for cell in cells):
+        raise ValueError("q, a or indexes is not of its type")
+    if any("\ud800" <= character <= "\udfff" for cell in cells for character in cell):
+        raise ValueError("a text has half a surrogate pair in it, which is no Unicode text")
+    return cells

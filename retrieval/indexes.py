@@ -1,48 +1,197 @@
-"""The vector indexes of a library: loaded when first used, kept in step with the store, saved.
+"""The vector indexes of a library: loaded when first used, kept in step with the store, folded, saved.
+
+    store → (snapshot, then what came after it) → index → searches
+              ↑                                    │ when its flat part or its removed share has grown
+              └── a sealed copy, made beside it ←──┘ and which takes its place
 
 Nothing here knows how a search is ranked; nothing elsewhere knows where an index is kept.
 """
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from retrieval.errors import DatasetNotFound, QuotebaseError, StoreUnavailable
 from retrieval.store import Store, drain
-from retrieval.types import Changes, Dataset, PassageBlock
-from retrieval.vectors import VectorIndex
-from retrieval.vectors.flat import FlatIndex
-from retrieval.vectors.snapshot import load_snapshot, save_snapshot
+from retrieval.types import Changes, Dataset, IndexDifferences, IndexStatus, PassageBlock, PassageIds
+from retrieval.vectors.codes import stand_back
+from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
+from retrieval.vectors.snapshot import (
+    check_snapshot,
+    load_snapshot,
+    read_manifest,
+    remove_snapshot,
+    save_snapshot,
+)
 
 logger = logging.getLogger(__name__)
 
+FOLD_DELAY_S = 2.0
+"""How long an index that is due for a fold waits for more to come; a command may well end before."""
+
+SAMPLE = 16
+"""Passages of a snapshot that are compared with the store when it is loaded."""
+
+
+_NOTHING: PassageIds = np.empty(0, dtype=np.int64)
+
+
+class Stopped(Exception):
+    """A fold was told to end."""
+
+
+@dataclass
+class _Slot:
+    """What is known of one dataset's index.
+
+    ``lock`` is held while it is loaded or swapped, ``files`` while its snapshot is read or written,
+    ``remaking`` while a copy is made that is to take its place. Taken in the order of the writer's
+    lock, ``lock``, ``files``; who holds ``remaking`` may take them all.
+    """
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    files: threading.RLock = field(default_factory=threading.RLock)
+    remaking: threading.Lock = field(default_factory=threading.Lock)
+    index: VectorIndex | None = None
+    saved_watermark: int = 0
+    used_at: float = 0.0
+    load_seconds: float = 0.0
+    version: int = 0
+    """Counts how often the index was discarded: a copy made before must not take its place."""
+    folding: float | None = None
+    """The share that is done of the fold under way."""
+
 
 class Indexes:
-    """One index a dataset. Changes come from one writer at a time; searches from anywhere."""
+    """One index a dataset. Changes come from one writer at a time; searches from anywhere.
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    Args:
+        writing: held by whoever changes store and indexes together; taken here for the moment in
+            which a sealed copy takes the place of an index.
+        memory: bytes that all loaded indexes may take together; the least recently used go first,
+            but never the last one. ``None`` for no limit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        writing: threading.RLock,
+        memory: int | None = None,
+        policy: FoldPolicy = DEFAULT_FOLDS,
+    ) -> None:
         self._store = store
         self._folder = folder
-        self._loading = threading.RLock()
-        self._loaded: dict[str, VectorIndex] = {}
-        self._saved_watermarks: dict[str, int] = {}
+        self._writing = writing
+        self._memory = memory
+        self._policy = policy
+        self._slots: dict[str, _Slot] = {}
+        self._folds = _FoldQueue(self._fold)
 
     def get(self, dataset: Dataset) -> VectorIndex:
         """The index of the dataset, up to date with the store."""
-        with self._loading:
-            if dataset.id not in self._loaded:
-                self._loaded[dataset.id] = self._load(dataset)
-            return self._loaded[dataset.id]
+        slot = self._slot(dataset.id)
+        slot.used_at = time.monotonic()
+        index = slot.index
+        return index if index is not None else self._open(dataset, slot)
+
+    def _slot(self, dataset_id: str) -> _Slot:
+        # One operation of a dict, which threads may share.
+        return self._slots.setdefault(dataset_id, _Slot())
+
+    def _open(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
+        with slot.lock:
+            if slot.index is None:
+                slot.index = self._load(dataset, slot)
+            index = slot.index
+        self._look_after(dataset.id, index)
+        return index
+
+    def _look_after(self, dataset_id: str, index: VectorIndex) -> None:
+        if index.is_fold_due:
+            self._folds.put(dataset_id)
+        self._keep_to_memory(dataset_id)
+
+    # Loading
+
+    def _load(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
+        started = time.perf_counter()
+        index = self._from_snapshot(dataset, is_mapped=True)
+        from_snapshot = len(index)
+        slot.saved_watermark = index.watermark
+        self._catch_up(dataset, index)
+        if not self._is_complete(dataset, index):
+            logger.warning("the index of dataset %s does not fit the store: rebuilding it", dataset.name)
+            with slot.files:
+                remove_snapshot(self._path(dataset.id))
+            index = self._catch_up(dataset, VectorIndex(dataset.model.dim, self._policy))
+            slot.saved_watermark = from_snapshot = 0
+        slot.load_seconds = time.perf_counter() - started
+        logger.info(
+            "loaded the index of dataset %s in %.2f s: %d passages, %d of them from its snapshot, %.1f MB",
+            dataset.name,
+            slot.load_seconds,
+            len(index),
+            from_snapshot,
+            index.nbytes / 1e6,
+        )
+        return index
+
+    def _from_snapshot(self, dataset: Dataset, is_mapped: bool) -> VectorIndex:
+        """What was saved last, or an empty index; not yet up to date."""
+        path = self._path(dataset.id)
+        with self._slot(dataset.id).files:
+            loaded = load_snapshot(path, dataset.model, self._store.last_sequence(), is_mapped)
+        if loaded:
+            index = VectorIndex(dataset.model.dim, self._policy, *loaded)
+            if self._is_of_this_store(dataset, index):
+                return index
+            logger.warning("the index snapshot %s is not of this store: rebuilding it from the store", path)
+        return VectorIndex(dataset.model.dim, self._policy)
+
+    def _is_of_this_store(self, dataset: Dataset, index: VectorIndex) -> bool:
+        """Whether a sample of the passages, as far as the store still has them, is the same there."""
+        ids = index.sealed.ids
+        for passage_id in ids[np.linspace(0, len(ids) - 1, SAMPLE, dtype=np.int64)] if len(ids) else ():
+            stored = self._store.changes_after(dataset.id, int(passage_id) - 1, 1).added
+            if len(stored) and stored.ids[0] == passage_id:
+                held = index.find(stored.ids)
+                if len(held) and not _is_equal(held, stored):
+                    return False
+        return True
+
+    def _is_complete(self, dataset: Dataset, index: VectorIndex) -> bool:
+        """Whether it has as many passages as the store, which may go on changing meanwhile."""
+        while len(index) != self._store.count_passages(dataset.id):
+            before = index.watermark
+            if self._catch_up(dataset, index).watermark == before:
+                return False
+        return True
+
+    def _catch_up(self, dataset: Dataset, index: VectorIndex, on_step: OnStep | None = None) -> VectorIndex:
+        total = self._store.count_passages(dataset.id) if on_step else 0
+        for changes in drain(self._store, dataset.id, index.watermark):
+            index.apply(changes)
+            if on_step:
+                on_step(min(len(index), total), total)
+        return index
+
+    # Changes
 
     def publish(self, dataset: Dataset, passages: PassageBlock) -> None:
         """Make stored passages searchable. An index that is not loaded will find them in the store."""
-        with self._loading:
-            index = self._loaded.get(dataset.id)
+        slot = self._slot(dataset.id)
+        with slot.lock:
+            index = slot.index
         if index is not None and len(passages):
-            index.apply(Changes(passages, np.empty(0, dtype=np.int64), int(passages.ids[-1]), is_last=True))
+            index.apply(Changes(passages, _NOTHING, int(passages.ids[-1]), is_last=True))
+            self._look_after(dataset.id, index)
 
     @contextmanager
     def removing(self, dataset_id: str, passage_ids: Sequence[int]) -> Iterator[None]:
@@ -50,86 +199,323 @@ class Indexes:
 
         If the body fails, the index is thrown away and made again from the store when next used.
         """
-        self._remove(dataset_id, passage_ids)
+        ids = np.array(passage_ids, dtype=np.int64)
+        self._remove(dataset_id, ids)
         try:
             yield
         except BaseException:
             self.discard(dataset_id)
             raise
         # A search may have loaded the index meanwhile, from a store that still had them.
-        self._remove(dataset_id, passage_ids)
+        self._remove(dataset_id, ids)
 
-    def _remove(self, dataset_id: str, passage_ids: Sequence[int]) -> None:
-        with self._loading:
-            index = self._loaded.get(dataset_id)
+    def _remove(self, dataset_id: str, passage_ids: PassageIds) -> None:
+        slot = self._slot(dataset_id)
+        with slot.lock:
+            index = slot.index
         if index is not None:
-            index.apply(_removal(index, passage_ids))
+            index.apply(Changes(_no_passages(index.dim), passage_ids, index.watermark, is_last=True))
+            self._look_after(dataset_id, index)
 
     def discard(self, dataset_id: str) -> None:
         """Forget the index and its snapshot."""
-        with self._loading:
-            self._loaded.pop(dataset_id, None)
-            self._saved_watermarks.pop(dataset_id, None)
-            self._path(dataset_id).unlink(missing_ok=True)
+        slot = self._slot(dataset_id)
+        with slot.lock:
+            slot.index, slot.saved_watermark = None, 0
+            with slot.files:
+                slot.version += 1
+                remove_snapshot(self._path(dataset_id))
 
-    def save(self) -> None:
-        """Write a snapshot of every index that has changed since its last one.
+    # Folding
+
+    def _fold(self, dataset_id: str) -> None:
+        """What the background does with an index that is due."""
+        index = self._slot(dataset_id).index
+        if index is None or not index.is_fold_due:
+            return
+        with suppress(DatasetNotFound):
+            dataset = self._store.get_dataset(dataset_id)
+            self._remake(dataset, lambda: self._from_snapshot(dataset, is_mapped=False), self._folds.check)
+
+    def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
+        """Make the index again from the store, while the old one goes on being searched.
+
+        Raises:
+            StoreUnavailable: the library was closed meanwhile.
+        """
+
+        def check_and_note(done: int, total: int) -> None:
+            self._folds.check(done, total)
+            on_step(done, total)
+
+        try:
+            self._remake(dataset, lambda: VectorIndex(dataset.model.dim, self._policy), check_and_note)
+        except Stopped:
+            raise StoreUnavailable(
+                f"the index of {dataset.name!r} was not rebuilt: the library was closed"
+            ) from None
+
+    def _remake(self, dataset: Dataset, begin: Callable[[], VectorIndex], on_step: OnStep) -> None:
+        """Bring a copy up to date and seal it; then it takes the place of the index."""
+        slot = self._slot(dataset.id)
+
+        def note_step(done: int, total: int) -> None:
+            slot.folding = done / max(1, total)
+            on_step(done, total)
+
+        with slot.remaking:
+            version = slot.version
+            try:
+                note_step(0, 1)
+                copy = self._catch_up(dataset, begin(), note_step)
+                copy.seal(note_step)
+                sealed = self._stored_copy(dataset, slot, copy, version)
+                self._catch_up(dataset, sealed)
+                with self._writing, slot.lock:
+                    # One that was unloaded meanwhile will be loaded from the new snapshot.
+                    if slot.version == version and slot.index is not None:
+                        slot.index = self._catch_up(dataset, sealed)
+                self._keep_to_memory(dataset.id)
+            finally:
+                slot.folding = None
+
+    def _stored_copy(self, dataset: Dataset, slot: _Slot, copy: VectorIndex, version: int) -> VectorIndex:
+        """The copy as it is in its new snapshot, mapped; or itself, if that cannot be written."""
+        with slot.files:
+            if slot.version != version:
+                return copy
+            try:
+                save_snapshot(copy.sealed, copy.watermark, dataset.model, self._path(dataset.id))
+            except OSError as error:
+                _warn_not_written(self._path(dataset.id), error)
+                return copy
+            slot.saved_watermark = copy.watermark
+            saved = self._from_snapshot(dataset, is_mapped=True)
+        return saved if saved.watermark == copy.watermark else copy
+
+    def settle(self) -> None:
+        """Wait until no index is due for a fold."""
+        self._folds.settle()
+
+    # Memory and files
+
+    def _keep_to_memory(self, in_use: str) -> None:
+        if self._memory is None:
+            return
+        loaded = [
+            (slot.used_at, dataset_id, index.nbytes)
+            for dataset_id, slot in tuple(self._slots.items())
+            if (index := slot.index) is not None
+        ]
+        total = sum(nbytes for _, _, nbytes in loaded)
+        for _, dataset_id, nbytes in sorted(loaded):
+            if total > self._memory and dataset_id != in_use:
+                self._unload(dataset_id)
+                total -= nbytes
+
+    def _unload(self, dataset_id: str) -> None:
+        slot = self._slot(dataset_id)
+        with slot.lock:
+            self._save(dataset_id, slot)
+            slot.index = None
+
+    def _save(self, dataset_id: str, slot: _Slot) -> None:
+        """Write a snapshot of an exact index that has changed; a graph is saved when it is folded.
 
         One that cannot be written is only slower to start without.
         """
-        with self._loading:
-            for dataset_id, index in self._loaded.items():
-                if index.watermark == self._saved_watermarks.get(dataset_id, 0):
-                    continue
-                path = self._path(dataset_id)
-                try:
-                    save_snapshot(index, self._store.get_dataset(dataset_id).model, path)
-                except OSError as error:
-                    logger.warning("the index snapshot %s cannot be written: %s", path, error)
-                else:
-                    self._saved_watermarks[dataset_id] = index.watermark
+        index = slot.index
+        if index is None or index.has_graph or index.watermark == slot.saved_watermark:
+            return
+        part, watermark = index.exact_part()
+        with slot.files:
+            try:
+                model = self._store.get_dataset(dataset_id).model
+                save_snapshot(part, watermark, model, self._path(dataset_id))
+            except DatasetNotFound:
+                return
+            except OSError as error:
+                _warn_not_written(self._path(dataset_id), error)
+            else:
+                slot.saved_watermark = watermark
 
-    def rebuild_if_wrong(self, dataset: Dataset) -> bool:
-        """Compare the index with the store, passage by passage; whether it had to be made again."""
-        fresh = self._from_store(dataset, FlatIndex(dataset.model.dim))
-        if _is_same(self.get(dataset).contents().added, fresh.contents().added):
-            return False
-        with self._loading:
-            self.discard(dataset.id)
-            self._loaded[dataset.id] = fresh
-        return True
-
-    def _load(self, dataset: Dataset) -> VectorIndex:
-        index = FlatIndex(dataset.model.dim)
-        snapshot = load_snapshot(self._path(dataset.id), dataset.model, self._store.last_sequence())
-        if snapshot:
-            index.apply(snapshot)
-            self._saved_watermarks[dataset.id] = snapshot.watermark
-        self._from_store(dataset, index)
-        if snapshot and len(index) != self._store.count_passages(dataset.id):
-            self.discard(dataset.id)
-            return self._from_store(dataset, FlatIndex(dataset.model.dim))
-        return index
-
-    def _from_store(self, dataset: Dataset, index: VectorIndex) -> VectorIndex:
-        for changes in drain(self._store, dataset.id, index.watermark):
-            index.apply(changes)
-        return index
+    def close(self) -> None:
+        """Stop folding and save what a later start would have to read from the store again."""
+        self._folds.close()
+        for dataset_id, slot in tuple(self._slots.items()):
+            # A rebuild that another thread has begun ends at its next step.
+            with slot.remaking, slot.lock:
+                self._save(dataset_id, slot)
 
     def _path(self, dataset_id: str) -> Path:
-        return self._folder / f"{dataset_id}.npz"
+        return self._folder / dataset_id
+
+    # Looking at them
+
+    def status(self, dataset: Dataset) -> IndexStatus:
+        """Where the parts of the index stand, loaded or not."""
+        slot = self._slot(dataset.id)
+        passages = self._store.count_passages(dataset.id)
+        on_disk = status_on_disk(self._folder, dataset.id, passages)
+        index = slot.index
+        if index is None:
+            return replace(on_disk, folding=slot.folding)
+        return IndexStatus(
+            passages=passages,
+            sealed=len(index.sealed),
+            has_graph=index.has_graph,
+            flat=len(index.flat),
+            removed=index.sealed.removed + index.flat.removed,
+            memory_bytes=index.nbytes,
+            disk_bytes=on_disk.disk_bytes,
+            is_loaded=True,
+            load_seconds=slot.load_seconds,
+            folding=slot.folding,
+        )
+
+    def verify(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> IndexDifferences:
+        """Compare the index with the store, passage by passage and bit by bit, and its snapshot with itself.
+
+        One that differs is discarded, and made from the store when next used. Nothing may be
+        written meanwhile.
+        """
+        slot = self._slot(dataset.id)
+        with slot.files:
+            damage = check_snapshot(self._path(dataset.id))
+        # What is mapped from damaged files cannot even be read.
+        differences = (
+            IndexDifferences(snapshot=damage)
+            if damage
+            else self._compare(dataset, self.get(dataset), on_step)
+        )
+        if not differences.is_clean:
+            self.discard(dataset.id)
+        return differences
+
+    def _compare(self, dataset: Dataset, index: VectorIndex, on_step: OnStep) -> IndexDifferences:
+        seen = missing = misfiled = changed = 0
+        total = self._store.count_passages(dataset.id)
+        for stored in (changes.added for changes in drain(self._store, dataset.id, 0)):
+            held = index.find(stored.ids)
+            is_held = np.isin(stored.ids, held.ids)
+            seen += len(held)
+            missing += len(stored) - len(held)
+            misfiled += int((held.collection_keys != stored.collection_keys[is_held]).sum())
+            changed += int(
+                (held.embeddings.view(np.uint16) != stored.embeddings[is_held].view(np.uint16))
+                .any(axis=1)
+                .sum()
+            )
+            on_step(min(seen + missing, total), total)
+        return IndexDifferences(missing, len(index) - seen, misfiled, changed)
 
 
-def _removal(index: VectorIndex, passage_ids: Sequence[int]) -> Changes:
-    nothing = PassageBlock(
-        np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, index.dim), dtype=np.float16)
+class _FoldQueue:
+    """A thread that folds what is due, one dataset after the other, standing back behind searches."""
+
+    def __init__(self, fold: Callable[[str], None]) -> None:
+        self._fold = fold
+        self._state = threading.Condition()
+        self._due: dict[str, None] = {}
+        self._is_busy = False
+        self._is_awaited = False
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, dataset_id: str) -> None:
+        with self._state:
+            if self._is_closed:
+                return
+            self._due.setdefault(dataset_id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="quotebase-folds", daemon=True)
+                self._thread.start()
+            self._state.notify_all()
+
+    def check(self, _done: int, _total: int) -> None:
+        """Raises Stopped when the fold under way has to end."""
+        if self._is_closed:
+            raise Stopped
+
+    def settle(self) -> None:
+        with self._state:
+            self._is_awaited = True
+            self._state.notify_all()
+            self._state.wait_for(
+                lambda: self._is_closed or self._thread is None or not (self._due or self._is_busy)
+            )
+            self._is_awaited = False
+
+    def close(self) -> None:
+        with self._state:
+            self._is_closed = True
+            self._state.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._fold_all()
+        finally:
+            with self._state:
+                # Ended by what nobody foresaw, it is started again by the next that is due.
+                self._thread = None
+                self._state.notify_all()
+
+    def _fold_all(self) -> None:
+        stand_back()
+        while (dataset_id := self._next()) is not None:
+            try:
+                self._fold(dataset_id)
+            except Stopped:
+                return
+            except (QuotebaseError, OSError, RuntimeError, MemoryError) as error:
+                logger.warning("the index of dataset %s could not be folded: %s", dataset_id, error)
+            finally:
+                with self._state:
+                    self._is_busy = False
+                    self._state.notify_all()
+
+    def _next(self) -> str | None:
+        """The next dataset to fold, some time after it became due; ``None`` at the end."""
+        with self._state:
+            self._state.wait_for(lambda: self._is_closed or self._due)
+            self._state.wait_for(lambda: self._is_closed or self._is_awaited, FOLD_DELAY_S)
+            if self._is_closed:
+                return None
+            self._is_busy = True
+            dataset_id = next(iter(self._due))
+            del self._due[dataset_id]
+            return dataset_id
+
+
+def status_on_disk(folder: Path, dataset_id: str, passages: int) -> IndexStatus:
+    """Of an index that is not loaded: what its snapshot lacks will be in the flat part."""
+    saved = read_manifest(folder / dataset_id)
+    return IndexStatus(
+        passages=passages,
+        sealed=saved.count if saved else 0,
+        has_graph=bool(saved and saved.has_graph),
+        flat=max(0, passages - (saved.count if saved else 0)),
+        removed=saved.removed if saved else 0,
+        memory_bytes=0,
+        disk_bytes=saved.nbytes if saved else 0,
+        is_loaded=False,
+        load_seconds=0.0,
+        folding=None,
     )
-    return Changes(nothing, np.array(passage_ids, dtype=np.int64), index.watermark, is_last=True)
 
 
-def _is_same(left: PassageBlock, right: PassageBlock) -> bool:
-    return (
-        np.array_equal(left.ids, right.ids)
-        and np.array_equal(left.collection_keys, right.collection_keys)
-        and np.array_equal(left.embeddings.view(np.uint16), right.embeddings.view(np.uint16))
+def _no_passages(dim: int) -> PassageBlock:
+    return PassageBlock(_NOTHING, _NOTHING, np.empty((0, dim), dtype=np.float16))
+
+
+def _is_equal(left: PassageBlock, right: PassageBlock) -> bool:
+    return np.array_equal(left.collection_keys, right.collection_keys) and np.array_equal(
+        left.embeddings.view(np.uint16), right.embeddings.view(np.uint16)
     )
+
+
+def _warn_not_written(path: Path, error: OSError) -> None:
+    logger.warning("the index snapshot %s cannot be written: %s", path, error)

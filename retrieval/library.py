@@ -10,8 +10,7 @@ without text. A delete goes the other way round.
 import logging
 import threading
 import time
-from collections.abc import Collection as AnyOf
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,13 +18,16 @@ from typing import Self
 import numpy as np
 from filelock import FileLock, Timeout
 
+from retrieval.batched import batched
 from retrieval.embedding import Embedder, binding
+from retrieval.embedding.queries import QueryEmbeddings
+from retrieval.embedding.ready import split_embeddings, to_unit_length
 from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
+    EmbedderUnavailable,
     InvalidRequest,
     ModelMismatch,
-    RecordNotFound,
 )
 from retrieval.indexes import Indexes
 from retrieval.quotes import apply_budget, apply_similarity, drop_repeats
@@ -35,22 +37,33 @@ from retrieval.types import (
     MAX_LIMIT,
     AddResult,
     Collection,
+    CollectionFilter,
     Dataset,
     EmbeddedDraft,
     Embeddings,
     Hit,
+    IndexDifferences,
+    IndexStatus,
     Quote,
     RecordDraft,
     Score,
     SearchRequest,
     SearchResult,
+    StoredEmbeddings,
     VerifyReport,
 )
+from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
 
 logger = logging.getLogger(__name__)
 
-FIRST_CANDIDATES = 64
+INDEX_FOLDER = "indexes"
+"""In the data directory."""
+
+FIRST_CANDIDATES = 32
 """Hits looked at in the first round of a search; four times as many in each further one."""
+
+PAGE = 12
+"""Hits whose records are read at once, as long as the budgets have room."""
 
 
 class Library:
@@ -59,16 +72,36 @@ class Library:
     Use :meth:`open`; close it, or use it in a ``with`` statement, to save the indexes.
     """
 
-    def __init__(self, data_dir: Path, store: Store, embedder: Embedder, lock: FileLock) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        store: Store,
+        embedder: Embedder,
+        lock: FileLock,
+        index_memory: int | None = None,
+        folds: FoldPolicy = DEFAULT_FOLDS,
+    ) -> None:
         self.store = store
         self.embedder = embedder
-        self._indexes = Indexes(store, data_dir / "indexes")
-        self._lock = lock
+        self.queries = QueryEmbeddings(embedder)
         self._writing = threading.RLock()
+        self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
+        self._lock = lock
 
     @classmethod
-    def open(cls, data_dir: Path, embedder: Embedder, mongodb_uri: str | None = None) -> Self:
+    def open(
+        cls,
+        data_dir: Path,
+        embedder: Embedder,
+        mongodb_uri: str | None = None,
+        index_memory: int | None = None,
+        folds: FoldPolicy = DEFAULT_FOLDS,
+    ) -> Self:
         """Own a data directory, which is created if missing, and mend what a crash left in the store.
+
+        Args:
+            index_memory: bytes that the loaded indexes may take together; ``None`` for no limit.
+            folds: when indexes are folded.
 
         Raises:
             DirectoryInUse: another process has it open.
@@ -80,17 +113,17 @@ class Library:
             repaired = store.repair()
             if repaired:
                 logger.warning("repaired %d half-written batches", repaired)
-            return cls(data_dir, store, embedder, lock)
+            return cls(data_dir, store, embedder, lock, index_memory, folds)
         except BaseException:
             lock.release()
             raise
 
     def close(self) -> None:
         """Save the indexes and let go of the directory."""
-        with self._writing:
-            try:
-                self._indexes.save()
-            finally:
+        try:
+            self._indexes.close()
+        finally:
+            with self._writing:
                 self.store.close()
                 self._lock.release()
 
@@ -138,59 +171,68 @@ class Library:
 
     # Records
 
-    def add_records(self, collection: Collection, drafts: Sequence[RecordDraft]) -> AddResult:
+    def add_records(
+        self,
+        collection: Collection,
+        drafts: Sequence[RecordDraft],
+        embeddings: Embeddings | StoredEmbeddings | None = None,
+    ) -> AddResult:
         """Add what the collection does not have yet; when this returns it is durable and searchable.
 
+        Args:
+            embeddings: ready-made ones, a row for each of the ``passage_texts`` of each draft, in
+                order; of any length but zero. Without them the model reads the texts.
+
         Raises:
-            ModelMismatch: the dataset was made with another embedding model.
+            ModelMismatch: the dataset was made with another embedding model, or the embeddings are
+                of another width.
+            InvalidRequest: the embeddings do not fit the drafts, or one has no direction.
             EmbedderUnavailable, StoreUnavailable, CollectionNotFound: nothing was added.
         """
         dataset = self.bound_dataset(collection.dataset_id)
-        fresh = self._fresh(collection, drafts)
+        if embeddings is not None:
+            ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
+        by_hash: dict[bytes, int] = {}
+        for place, draft in enumerate(drafts):
+            by_hash.setdefault(draft.content_hash, place)
+        known = self.store.known_hashes(collection.id, by_hash.keys())
+        fresh = [place for digest, place in by_hash.items() if digest not in known]
         if not fresh:
             return AddResult(unchanged=len(drafts))
-        texts = list(dict.fromkeys(text for draft in fresh for text in draft.passage_texts))
-        embedded = self._embed(fresh, texts)
+        if embeddings is None:
+            embedded, texts_read = self._embed([drafts[place] for place in fresh])
+        else:
+            embedded = [_embedded(drafts[place], ready[place]) for place in fresh]
+            texts_read = 0
         with self._writing:
             stored = self.store.add_records(collection, embedded)
             self._indexes.publish(dataset, stored.passages)
         return AddResult(
             added=tuple(record.id for record in stored.records),
             unchanged=len(drafts) - len(stored.records),
-            embedded=len(texts),
+            embedded=texts_read,
         )
 
     def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
         """Delete those that the dataset has; from the moment this returns none of them is found."""
         with self._writing:
-            own = [record_id for record_id in record_ids if self._has_record(dataset_id, record_id)]
+            own = self.store.records_in(dataset_id, record_ids)
             with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
                 self.store.delete_records(own)
 
-    def _has_record(self, dataset_id: str, record_id: str) -> bool:
-        try:
-            return self.store.get_record(record_id).dataset_id == dataset_id
-        except RecordNotFound:
-            return False
-
-    def _fresh(self, collection: Collection, drafts: Sequence[RecordDraft]) -> list[RecordDraft]:
-        """The first draft of each content that the collection does not have."""
-        by_hash: dict[bytes, RecordDraft] = {}
-        for draft in drafts:
-            by_hash.setdefault(draft.content_hash, draft)
-        known = self.store.known_hashes(collection.id, by_hash.keys())
-        return [draft for digest, draft in by_hash.items() if digest not in known]
-
-    def _embed(self, drafts: Sequence[RecordDraft], texts: Sequence[str]) -> list[EmbeddedDraft]:
-        """The drafts with the embeddings of their passages; ``texts`` are these, each once."""
+    def _embed(self, drafts: Sequence[RecordDraft]) -> tuple[list[EmbeddedDraft], int]:
+        """The drafts with the embeddings of their passages, and how many texts the model read."""
+        texts = list(dict.fromkeys(text for draft in drafts for text in draft.passage_texts))
         place = {text: row for row, text in enumerate(texts)}
         embeddings = self.embedder.embed_passages(texts).astype(np.float16)
-        return [
-            EmbeddedDraft(
-                draft, count_tokens(draft.text), embeddings[[place[text] for text in draft.passage_texts]]
+        if not np.isfinite(embeddings).all():
+            raise EmbedderUnavailable(
+                f"the embedding model {self.embedder.name} gave embeddings that are not finite: nothing was added"
             )
-            for draft in drafts
+        embedded = [
+            _embedded(draft, embeddings[[place[text] for text in draft.passage_texts]]) for draft in drafts
         ]
+        return embedded, len(texts)
 
     # Search
 
@@ -220,7 +262,7 @@ class Library:
         started = time.perf_counter()
         check_request(request)
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
-        query = self.embedder.embed_queries([request.text])
+        query = self.queries.embed(request.text)
         return SearchResult(
             quotes=self._find(datasets, query, request),
             request=request,
@@ -232,48 +274,92 @@ class Library:
         self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest
     ) -> tuple[Quote, ...]:
         """Look at more and more hits, until a budget is full or there are no more."""
-        collections = {
-            collection.id: collection
-            for dataset in datasets
-            for collection in self.store.list_collections(dataset.id)
-        }
-        allowed = _allowed_keys(collections.values())
-        indexes = [self._indexes.get(dataset) for dataset in datasets]
+        places = [(self._indexes.get(dataset), self._allowed(dataset)) for dataset in datasets]
         count = FIRST_CANDIDATES
         while True:
             hits = _merge(
-                [index.search(query, count, request.similarity, allowed)[0] for index in indexes], count
+                [index.search(query, count, request.similarity, allowed)[0] for index, allowed in places],
+                count,
             )
-            quotes = apply_similarity(drop_repeats(self._quotes(hits, collections)), request.similarity)
+            quotes = apply_similarity(drop_repeats(self._quotes(hits)), request.similarity)
             budgeted = apply_budget(quotes, request.limit, request.top_k)
             if budgeted.is_full or len(hits) < count:
                 return budgeted.quotes
             count *= 4
 
-    def _quotes(self, hits: Sequence[Hit], collections: dict[str, Collection]) -> list[Quote]:
-        """A quote for each record, scored by its best passage."""
-        records = self.store.records_of([hit.passage_id for hit in hits])
-        quotes: dict[str, Quote] = {}
-        for hit in hits:
-            record = records.get(hit.passage_id)
-            if record is None or record.id in quotes or record.collection_id not in collections:
-                continue
-            score = Score("embedding", hit.score, len(quotes))
-            name = collections[record.collection_id].name
-            quotes[record.id] = Quote(record, name, (score,), hit.passage_id)
-        return list(quotes.values())
+    def _allowed(self, dataset: Dataset) -> CollectionFilter | None:
+        """``None`` if all collections of the dataset may be searched."""
+        forbidden = self.store.forbidden_keys(dataset.id)
+        return CollectionFilter(forbidden, is_denial=True) if forbidden else None
+
+    def _quotes(self, hits: Sequence[Hit]) -> Iterator[Quote]:
+        """A quote for each record, scored by its best passage; records are read as they are asked for."""
+        seen: set[str] = set()
+        collections: dict[str, Collection] = {}
+        for page in batched(hits, PAGE):
+            records = self.store.records_of([hit.passage_id for hit in page])
+            unknown = {record.collection_id for record in records.values()} - collections.keys()
+            collections |= self.store.find_collections(unknown)
+            for hit in page:
+                record = records.get(hit.passage_id)
+                if record is None or record.id in seen or record.collection_id not in collections:
+                    continue
+                score = Score("embedding", hit.score, len(seen))
+                seen.add(record.id)
+                yield Quote(record, collections[record.collection_id].name, (score,), hit.passage_id)
 
     # Upkeep
 
-    def verify(self) -> VerifyReport:
-        """Mend what is half-written in the store, and rebuild the indexes that differ from it."""
+    def verify(self, on_step: OnStep | None = None) -> VerifyReport:
+        """Mend what is half-written in the store, and discard the indexes that differ from it.
+
+        Searches go on; adds and deletes wait. A discarded index is made from the store when next used.
+
+        Args:
+            on_step: called with the passages compared so far and all there are.
+        """
         with self._writing:
             repaired = self.store.repair()
             orphans = self.store.remove_orphans()
             datasets = self.store.list_datasets()
-            rebuilt = [dataset.name for dataset in datasets if self._indexes.rebuild_if_wrong(dataset)]
             counts = {dataset.name: self.store.count_passages(dataset.id) for dataset in datasets}
-        return VerifyReport(repaired, orphans, tuple(rebuilt), counts)
+            differences: dict[str, IndexDifferences] = {}
+            done = 0
+            for dataset in datasets:
+                found = self._indexes.verify(dataset, _shifted(on_step, done, sum(counts.values())))
+                done += counts[dataset.name]
+                if not found.is_clean:
+                    differences[dataset.name] = found
+        return VerifyReport(repaired, orphans, differences, counts)
+
+    def rebuild(self, dataset_id: str, on_step: OnStep | None = None) -> IndexStatus:
+        """Make the index of a dataset again from the store; searches, adds and deletes go on meanwhile.
+
+        Args:
+            on_step: called with the passages done and to do: first read, then linked into a graph.
+
+        Raises:
+            DatasetNotFound, StoreUnavailable: the old index stays.
+        """
+        dataset = self.store.get_dataset(dataset_id)
+        self._indexes.rebuild(dataset, on_step or _ignore)
+        return self._indexes.status(dataset)
+
+    def load_index(self, dataset_id: str) -> VectorIndex:
+        """The index of a dataset, for searches by vector alone. Raises DatasetNotFound."""
+        return self._indexes.get(self.store.get_dataset(dataset_id))
+
+    def index_status(self, dataset_id: str) -> IndexStatus:
+        """Where the parts of a dataset's index stand. Raises DatasetNotFound."""
+        return self._indexes.status(self.store.get_dataset(dataset_id))
+
+    def settle(self) -> None:
+        """Wait until the indexes have folded what they have grown by."""
+        self._indexes.settle()
+
+
+def _embedded(draft: RecordDraft, embeddings: StoredEmbeddings) -> EmbeddedDraft:
+    return EmbeddedDraft(draft, count_tokens(draft.text), embeddings)
 
 
 def lock_directory(data_dir: Path) -> FileLock:
@@ -313,14 +399,18 @@ def check_request(request: SearchRequest) -> None:
         raise InvalidRequest(f"top_k is {request.top_k}, it must be at least 1", "topK")
 
 
-def _allowed_keys(collections: AnyOf[Collection]) -> list[int] | None:
-    """Keys of the collections that may be searched, ``None`` if all may."""
-    if not any(collection.forbid for collection in collections):
-        return None
-    return [collection.key for collection in collections if not collection.forbid]
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody looks on."""
+
+
+def _shifted(on_step: OnStep | None, before: int, total: int) -> OnStep:
+    """Steps of one part as steps of a whole of ``total``, ``before`` of which are done."""
+    return (lambda done, _: on_step(before + done, total)) if on_step else _ignore
 
 
 def _merge(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:
     """The best hits of several datasets of one model, ties by ascending passage id."""
+    if len(lists) == 1:
+        return lists[0]
     hits = [hit for one in lists for hit in one]
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))[:top_k]

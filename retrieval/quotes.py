@@ -1,12 +1,15 @@
-"""From candidates to quotes: repeats, threshold and budgets, as pure functions of lists.
+"""From candidates to quotes: repeats, threshold and budgets, as pure functions.
 
-All take quotes best first and keep their order.
+All take quotes best first, keep their order, and ask for no more than they need.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from retrieval.types import Quote, Record
+from retrieval.types import Quote, Record, RecordDraft
+
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +20,28 @@ class Budgeted:
     is_full: bool
 
 
-def content_key(record: Record) -> str:
+def content_key(record: Record | RecordDraft) -> str:
     """Equal for records that differ in nothing but spaces and punctuation."""
     text = record.q + record.a
-    return "".join(character for character in text if character.isalnum()) or text
+    return _NOT_ALPHANUMERIC.sub("", text) or text
 
 
-def drop_repeats(quotes: Iterable[Quote]) -> list[Quote]:
+def drop_repeats(quotes: Iterable[Quote]) -> Iterator[Quote]:
     """The best of each content."""
-    best: dict[str, Quote] = {}
+    seen: set[str] = set()
     for quote in quotes:
-        best.setdefault(content_key(quote.record), quote)
-    return list(best.values())
+        key = content_key(quote.record)
+        if key not in seen:
+            seen.add(key)
+            yield quote
 
 
-def apply_similarity(quotes: Iterable[Quote], similarity: float) -> list[Quote]:
+def apply_similarity(quotes: Iterable[Quote], similarity: float) -> Iterator[Quote]:
     """Those whose deciding score is at least ``similarity``."""
-    return [quote for quote in quotes if quote.score >= similarity]
+    return (quote for quote in quotes if quote.score >= similarity)
 
 
-def apply_budget(quotes: Sequence[Quote], limit: int, top_k: int | None = None) -> Budgeted:
+def apply_budget(quotes: Iterable[Quote], limit: int, top_k: int | None = None) -> Budgeted:
     """The longest run of best quotes within ``limit`` tokens, and ``top_k`` quotes at most.
 
     The best quote is kept even if it alone exceeds the limit. A worse quote never takes the place
@@ -45,10 +50,10 @@ def apply_budget(quotes: Sequence[Quote], limit: int, top_k: int | None = None) 
     kept: list[Quote] = []
     tokens = 0
     for quote in quotes:
-        if len(kept) == top_k:
-            break
         tokens += quote.record.tokens
         if kept and tokens > limit:
             return Budgeted(tuple(kept), is_full=True)
         kept.append(quote)
-    return Budgeted(tuple(kept), is_full=len(kept) == top_k or tokens >= limit)
+        if len(kept) == top_k or tokens >= limit:
+            return Budgeted(tuple(kept), is_full=True)
+    return Budgeted(tuple(kept), is_full=False)

@@ -163,6 +163,19 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionFilter:
+    """Which collections of a dataset to search in: those with the keys, or all but them."""
+
+    keys: frozenset[int]
+    is_denial: bool = False
+
+    def keeps(self, collection_keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the collections are searched."""
+        named = np.fromiter(self.keys, dtype=np.int64, count=len(self.keys))
+        return np.isin(collection_keys, named, invert=self.is_denial)
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A named JSON value that the store keeps for the layers above: an app, a key, a chat turn.
 
@@ -253,15 +266,56 @@ class AddResult:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """Where the parts of a dataset's index stand."""
+
+    passages: int
+    """In the store."""
+    sealed: int
+    """In the sealed part, which is on disk."""
+    has_graph: bool
+    """Whether the sealed part is walked along a graph, or scanned."""
+    flat: int
+    """Scanned, and read from the store at the next start."""
+    removed: int
+    """Marked, and still taking room until the next fold."""
+    memory_bytes: int
+    disk_bytes: int
+    is_loaded: bool
+    load_seconds: float
+    folding: float | None
+    """The share that is done of the fold or rebuild under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDifferences:
+    """How an index differed from the store, in passages."""
+
+    missing: int = 0
+    surplus: int = 0
+    misfiled: int = 0
+    """In another collection."""
+    changed: int = 0
+    """With another embedding."""
+    snapshot: str = ""
+    """What is wrong with its files."""
+
+    @property
+    def is_clean(self) -> bool:
+        return self == IndexDifferences()
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """What ``verify`` found and mended."""
 
     repaired_batches: int = 0
     orphans_removed: int = 0
-    indexes_rebuilt: tuple[str, ...] = ()
+    differences: Mapping[str, IndexDifferences] = field(default_factory=dict)
+    """Of the indexes that were not as the store has it, by dataset name; they are made again."""
     passages: Mapping[str, int] = field(default_factory=dict)
     """Passages by dataset name."""
 
     @property
     def is_clean(self) -> bool:
-        return not (self.repaired_batches or self.orphans_removed or self.indexes_rebuilt)
+        return not (self.repaired_batches or self.orphans_removed or self.differences)

@@ -93,9 +93,16 @@ def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
 
 @router.post("/collection/create/template")
 def import_table(
-    service: ServiceOf, key: DatasetKey, file: Annotated[UploadFile, File()], data: Annotated[str, Form()]
+    service: ServiceOf,
+    key: DatasetKey,
+    file: Annotated[UploadFile, File()],
+    data: Annotated[str, Form()],
+    vectors: Annotated[UploadFile | None, File()] = None,
 ) -> Envelope:
-    """Import a CSV file ``q,a,indexes`` into the collection of its name; replies when all is searchable."""
+    """Import a CSV file ``q,a,indexes`` into the collection of its name; replies when all is searchable.
+
+    The file ``vectors`` (.npy) brings ready-made embeddings, one for each text of each row, in order.
+    """
     try:
         target = UploadTarget.model_validate_json(data)
     except ValidationError as error:
@@ -105,13 +112,19 @@ def import_table(
     dataset = service.library.store.get_dataset(target.dataset_id)
     name = Path(file.filename or "upload.csv").name
     with tempfile.TemporaryDirectory(prefix="quotebase-") as folder:
-        path = Path(folder) / "upload.csv"
-        with path.open("wb") as copy:
-            shutil.copyfileobj(file.file, copy)
-        report = import_file(service.library, dataset, path, name, target.name or None)
+        path = _save(file, Path(folder) / "upload.csv")
+        ready = _save(vectors, Path(folder) / "vectors.npy") if vectors else None
+        ready_name = Path(vectors.filename or "vectors.npy").name if vectors else None
+        report = import_file(service.library, dataset, path, name, target.name or None, ready, ready_name)
     errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
     results = {"insertLen": report.added, "overToken": [], "repeat": [], "error": errors}
     return envelope({"collectionId": report.collection_id, "results": results, "report": asdict(report)})
+
+
+def _save(upload: UploadFile, path: Path) -> Path:
+    with path.open("wb") as copy:
+        shutil.copyfileobj(upload.file, copy)
+    return path
 
 
 @router.post("/data/pushData")

@@ -1,10 +1,13 @@
 """The wire's names and types. Unknown fields are ignored, null is as if left out, numbers may come as strings."""
 
 import json
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+
+Value = TypeVar("Value")
 
 
 class Wire(BaseModel):
@@ -30,3 +33,13 @@ class Wire(BaseModel):
 def envelope(data: Any) -> dict[str, Any]:
     """What every reply but chat is wrapped in."""
     return {"code": 200, "statusText": "", "message": "", "data": data}
+
+
+def to_wire(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by their names on the wire."""
+    return {to_camel(name): field for name, field in asdict(value).items()}
+
+
+def from_wire(kind: type[Value], data: dict[str, Any]) -> Value:
+    """The dataclass of which :func:`to_wire` made ``data``."""
+    return kind(**{field.name: data[to_camel(field.name)] for field in fields(kind)})  # type: ignore[arg-type]

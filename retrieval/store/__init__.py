@@ -78,6 +78,14 @@ class Store(Protocol):
         """Oldest first. Raises DatasetNotFound."""
         ...
 
+    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
+        """Those that exist, by id."""
+        ...
+
+    def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
+        """Keys of the collections that are not to be searched."""
+        ...
+
     def delete_collection(self, collection_id: str) -> None:
         """With its records. Raises CollectionNotFound."""
         ...
@@ -104,6 +112,10 @@ class Store(Protocol):
 
     def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
         """Oldest first; ``after`` is the id of the last record of the page before."""
+        ...
+
+    def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
+        """Those of the ids that are of records of the dataset, each once."""
         ...
 
     def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:

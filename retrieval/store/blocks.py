@@ -1,12 +1,10 @@
-"""Passages as columns, and the step of a catch-up: what both stores make of their rows."""
+"""What both stores do with drafts and rows: contents once, passages as columns, steps of a catch-up."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval.types import Changes, PassageBlock
+from retrieval.types import Changes, EmbeddedDraft, PassageBlock
 
 PassageRow = tuple[int, int, bytes]
 """(passage id, collection key, embedding as float16 bytes)"""
@@ -14,14 +12,13 @@ PassageRow = tuple[int, int, bytes]
 RemovalRow = tuple[int, int]
 """(number in the sequence, passage id)"""
 
-Item = TypeVar("Item")
 
-
-def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """``items`` in groups of ``size``, the last one shorter (itertools has it from Python 3.12)."""
-    iterator = iter(items)
-    while group := tuple(islice(iterator, size)):
-        yield group
+def by_content(drafts: Sequence[EmbeddedDraft]) -> dict[bytes, EmbeddedDraft]:
+    """The first of each content, by its hash, in order."""
+    first: dict[bytes, EmbeddedDraft] = {}
+    for item in drafts:
+        first.setdefault(item.draft.content_hash, item)
+    return first
 
 
 def to_block(rows: Sequence[PassageRow], dim: int) -> PassageBlock:

@@ -1,6 +1,7 @@
 """The store in a MongoDB database. Needs no transactions, so a single server will do."""
 
 import re
+from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -11,10 +12,11 @@ from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from retrieval.batched import batched
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound, StoreUnavailable
 from retrieval.store import Stored
 from retrieval.store import mongo_documents as docs
-from retrieval.store.blocks import batched, to_block, to_changes
+from retrieval.store.blocks import by_content, to_block, to_changes
 from retrieval.store.mongo_documents import Doc, TableName
 from retrieval.store.mongo_writes import Writes
 from retrieval.types import (
@@ -125,6 +127,14 @@ class MongoStore:
             docs.to_collection(doc) for doc in self._tables.in_order("collections", {"dataset": dataset.id})
         ]
 
+    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
+        found = self._tables.among("collections", "_id", collection_ids)
+        return {doc["_id"]: docs.to_collection(doc) for doc in found}
+
+    def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
+        found = self._tables.in_order("collections", {"dataset": dataset_id, "forbid": True}, "no")
+        return frozenset(doc["no"] for doc in found)
+
     def delete_collection(self, collection_id: str) -> None:
         with self._writes.exclusive():
             collection = self.get_collection(collection_id)
@@ -134,7 +144,7 @@ class MongoStore:
     # Records and passages
 
     def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
-        by_hash = docs.by_content(drafts)
+        by_hash = by_content(drafts)
         with self._writes.exclusive():
             collection = self.get_collection(collection.id)
             known = self._known(collection.id, by_hash)
@@ -164,6 +174,10 @@ class MongoStore:
         last = self._tables.one("records", {"_id": after}) if after else None
         query = {"collection_id": collection_id, "no": {"$gt": last["no"] if last else 0}}
         return [docs.to_record(doc) for doc in self._tables.in_order("records", query, limit=limit)]
+
+    def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
+        found = self._tables.among("records", "_id", record_ids, "dataset")
+        return [doc["_id"] for doc in found if doc["dataset"] == dataset_id]
 
     def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
         passages = self._tables.among("passages", "_id", passage_ids, "record")

@@ -34,6 +34,7 @@ INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
     ("datasets", ["name"], True),
     ("collections", ["dataset", "no"], False),
     ("collections", ["dataset", "name", "no"], False),
+    ("collections", ["dataset", "forbid", "no"], False),
     ("records", ["content"], True),
     ("records", ["collection_id", "no"], False),
     ("records", ["dataset", "no"], False),
@@ -54,14 +55,6 @@ class Batch:
     stored: Stored
     records: list[Doc]
     passages: list[Doc]
-
-
-def by_content(drafts: Sequence[EmbeddedDraft]) -> dict[bytes, EmbeddedDraft]:
-    """The first of each content, by its hash, in order."""
-    first: dict[bytes, EmbeddedDraft] = {}
-    for item in drafts:
-        first.setdefault(item.draft.content_hash, item)
-    return first
 
 
 def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int) -> Batch:

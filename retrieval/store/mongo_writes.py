@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from retrieval.batched import batched
 from retrieval.errors import StoreUnavailable
-from retrieval.store.blocks import batched
 from retrieval.store.mongo_documents import Batch, Doc, TableName
 from retrieval.types import Collection, new_id
 

@@ -41,4 +41,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             grouped_by TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id))""",
         "CREATE INDEX documents_by_group ON documents (kind, grouped_by, seq)",
     ),
+    ("CREATE INDEX collections_forbidden ON collections (dataset_key) WHERE forbid = 1",),
 )

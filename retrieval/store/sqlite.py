@@ -4,12 +4,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Collection as AnyOf
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from retrieval.batched import batched
 from retrieval.errors import (
     CollectionNotFound,
     DatasetNotFound,
@@ -19,7 +20,7 @@ from retrieval.errors import (
     StoreUnavailable,
 )
 from retrieval.store import Stored
-from retrieval.store.blocks import PassageRow, batched, to_block, to_changes
+from retrieval.store.blocks import PassageRow, by_content, to_block, to_changes
 from retrieval.store.schema import MIGRATIONS
 from retrieval.types import (
     Changes,
@@ -64,6 +65,8 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._registering = threading.Lock()
+        self._using = threading.Condition()
+        self._users = 0
         self._writing = threading.RLock()
         self._is_closed = False
         try:
@@ -109,6 +112,9 @@ class SqliteStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """The body may use connections: they are not closed meanwhile, and their errors become ours."""
+        with self._using:
+            self._users += 1
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -118,6 +124,10 @@ class SqliteStore:
             ) from error
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"a text is not valid Unicode ({error.reason}): give it in UTF-8") from error
+        finally:
+            with self._using:
+                self._users -= 1
+                self._using.notify_all()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -138,11 +148,13 @@ class SqliteStore:
             return self._connection().execute(sql, values).fetchall()
 
     def close(self) -> None:
+        with self._using:
+            self._is_closed = True
+            self._using.wait_for(lambda: self._users == 0)
         with self._registering:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
-            self._is_closed = True
 
     # Datasets
 
@@ -225,6 +237,20 @@ class SqliteStore:
             _collection(row) for row in self._rows(f"{_COLLECTION} WHERE d.id = ? ORDER BY c.key", dataset_id)
         ]
 
+    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
+        if not collection_ids:
+            return {}
+        rows = self._rows(f"{_COLLECTION} WHERE c.id IN {_GIVEN}", json.dumps(list(collection_ids)))
+        return {row[0]: _collection(row) for row in rows}
+
+    def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
+        rows = self._rows(
+            """SELECT key FROM collections WHERE forbid = 1
+            AND dataset_key = (SELECT key FROM datasets WHERE id = ?)""",
+            dataset_id,
+        )
+        return frozenset(row[0] for row in rows)
+
     def delete_collection(self, collection_id: str) -> None:
         with self._transaction() as db:
             key, _ = _collection_keys(db, collection_id)
@@ -241,26 +267,13 @@ class SqliteStore:
     def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
         with self._transaction() as db:
             key, dataset_key = _collection_keys(db, collection.id)
-            known = _known(db, key, [item.draft.content_hash for item in drafts])
-            fresh = [item for item in _distinct(drafts) if item.draft.content_hash not in known]
-            passage_id = _take(db, sum(len(item.embeddings) for item in fresh))
-            records: list[Record] = []
-            passages: list[PassageRow] = []
-            for item in fresh:
-                record, record_key = _insert_record(db, collection, item)
-                rows = _passage_rows(item, passage_id, key)
-                db.executemany(
-                    "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (row[0], record_key, key, dataset_key, text, row[0] == passage_id, row[2])
-                        for row, text in zip(rows, item.draft.passage_texts, strict=True)
-                    ],
-                )
-                passage_id += len(rows)
-                records.append(record)
-                passages += rows
+            by_hash = by_content(drafts)
+            known = _known(db, key, by_hash)
+            fresh = {digest: item for digest, item in by_hash.items() if digest not in known}
+            records, first_record = _insert_records(db, collection, fresh)
+            rows = _insert_passages(db, list(fresh.values()), first_record, key, dataset_key)
         dim = drafts[0].embeddings.shape[1] if drafts else 0
-        return Stored(tuple(records), to_block(passages, dim))
+        return Stored(tuple(records), to_block(rows, dim))
 
     def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
         with self._translated():
@@ -282,6 +295,14 @@ class SqliteStore:
             limit,
         )
         return [_record(row) for row in rows]
+
+    def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
+        rows = self._rows(
+            f"SELECT r.id FROM records r {_OF_COLLECTION} WHERE d.id = ? AND r.id IN {_GIVEN}",
+            dataset_id,
+            json.dumps(list(record_ids)),
+        )
+        return [row[0] for row in rows]
 
     def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
         rows = self._rows(
@@ -441,17 +462,50 @@ def _known(db: sqlite3.Connection, collection_key: int, hashes: AnyOf[bytes]) ->
     return known
 
 
-def _distinct(drafts: Iterable[EmbeddedDraft]) -> list[EmbeddedDraft]:
-    """The first of each content."""
-    first: dict[bytes, EmbeddedDraft] = {}
-    for item in drafts:
-        first.setdefault(item.draft.content_hash, item)
-    return list(first.values())
+def _insert_records(
+    db: sqlite3.Connection, collection: Collection, drafts: Mapping[bytes, EmbeddedDraft]
+) -> tuple[list[Record], int]:
+    """The records of drafts by their hashes, and the key of the first; the others follow it."""
+    moment = now()
+    records = [_new_record(collection, item, moment) for item in drafts.values()]
+    (first,) = db.execute("SELECT coalesce(max(key), 0) + 1 FROM records").fetchone()
+    db.executemany(
+        "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (key, one.id, collection.key, one.q, one.a, one.chunk_index, one.tokens, digest, _ms(moment))
+            for key, (one, digest) in enumerate(zip(records, drafts, strict=True), first)
+        ),
+    )
+    return records, first
 
 
-def _insert_record(db: sqlite3.Connection, collection: Collection, item: EmbeddedDraft) -> tuple[Record, int]:
-    draft, moment = item.draft, now()
-    record = Record(
+def _insert_passages(
+    db: sqlite3.Connection,
+    drafts: Sequence[EmbeddedDraft],
+    first_record: int,
+    collection_key: int,
+    dataset_key: int,
+) -> list[PassageRow]:
+    """The passages of drafts whose records have keys from ``first_record`` on."""
+    texts = [
+        (record_key, text, place == 0, embedding.tobytes())
+        for record_key, item in enumerate(drafts, first_record)
+        for place, (text, embedding) in enumerate(zip(item.draft.passage_texts, item.embeddings, strict=True))
+    ]
+    first = _take(db, len(texts))
+    db.executemany(
+        "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (passage_id, record_key, collection_key, dataset_key, text, is_default, embedding)
+            for passage_id, (record_key, text, is_default, embedding) in enumerate(texts, first)
+        ),
+    )
+    return [(passage_id, collection_key, one[3]) for passage_id, one in enumerate(texts, first)]
+
+
+def _new_record(collection: Collection, item: EmbeddedDraft, moment: datetime) -> Record:
+    draft = item.draft
+    return Record(
         new_id(),
         collection.dataset_id,
         collection.id,
@@ -461,25 +515,6 @@ def _insert_record(db: sqlite3.Connection, collection: Collection, item: Embedde
         item.tokens,
         moment,
     )
-    inserted = db.execute(
-        """INSERT INTO records (id, collection_key, q, a, chunk_index, tokens, content_hash, updated_ms)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            record.id,
-            collection.key,
-            draft.q,
-            draft.a,
-            draft.chunk_index,
-            item.tokens,
-            draft.content_hash,
-            _ms(moment),
-        ),
-    )
-    return record, inserted.lastrowid or 0
-
-
-def _passage_rows(item: EmbeddedDraft, first_id: int, collection_key: int) -> list[PassageRow]:
-    return [(first_id + place, collection_key, row.tobytes()) for place, row in enumerate(item.embeddings)]
 
 
 def _note_removals(db: sqlite3.Connection, passages: Sequence[Row]) -> None:

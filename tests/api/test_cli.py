@@ -1,18 +1,23 @@
 """The commands, run in this process over an embedding endpoint that is quick."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
+from api.output import describe_differences, describe_index
 from api.settings import Settings
 from api.wiring import open_documents
 from retrieval.library import lock_directory
+from retrieval.types import EmbeddedDraft, IndexDifferences, IndexStatus, RecordDraft
 from tests.api.conftest import DATA, RunHere
 from tests.api.processes import Ran
+from tests.doubles import GridEmbedder
 from tests.openai_server import (
     OpenAIServer,
     answer,
@@ -168,13 +173,83 @@ def test_ask_prints_the_answer_alone_on_stdout(
 
 
 def test_datasets_are_listed(filled: Cli) -> None:
+    (fresh,) = json_of(filled("datasets", "list", "--json"))
+    filled("search", "suzume", "导演是谁")
     (row,) = json_of(filled("datasets", "list", "--json"))
 
-    assert list(row) == ["id", "name", "records", "passages", "model"]
+    # Not searched yet, it has no files.
+    assert (fresh["bytes_per_passage"], fresh["index"]) == (0, "57 flat")
+    assert (fresh["parts"]["sealed"], fresh["parts"]["flat"], fresh["parts"]["disk_bytes"]) == (0, 57, 0)
+
+    assert list(row) == [
+        *("id", "name", "records", "passages", "bytes_per_passage", "index", "model", "parts")
+    ]
     assert (row["name"], row["records"], row["passages"], row["model"]) == ("suzume", 45, 57, "scripted")
+    assert row["index"] == "57 sealed exact"
+    parts = row["parts"]
+    size = parts.pop("disk_bytes")
+    assert parts == {
+        "passages": 57,
+        "sealed": 57,
+        "has_graph": False,
+        "flat": 0,
+        "removed": 0,
+        "memory_bytes": 0,
+        "is_loaded": False,
+        "load_seconds": 0.0,
+        "folding": None,
+    }
+    # fp16 vectors of 64 numbers, and what else belongs to a passage.
+    assert row["bytes_per_passage"] == round(size / 57)
+    assert 128 < row["bytes_per_passage"] < 256
     header, line = filled("datasets", "list").out.splitlines()
-    assert header.split() == ["name", "records", "passages", "model", "id"]
-    assert line.split() == ["suzume", "45", "57", "scripted", row["id"]]
+    assert header.split() == ["name", "records", "passages", "bytes_per_passage", "index", "model", "id"]
+    assert line.split() == [
+        *("suzume", "45", "57", str(row["bytes_per_passage"]), "57", "sealed", "exact", "scripted", row["id"])
+    ]
+
+
+def test_the_list_needs_no_model(filled: Cli, endpoint: OpenAIServer) -> None:
+    before = len(endpoint.requests)
+
+    assert len(json_of(filled("datasets", "list", "--json"))) == 1
+
+    assert len(endpoint.requests) == before
+
+
+def test_datasets_are_listed_while_another_process_has_the_directory(filled: Cli, tmp_path: Path) -> None:
+    free = json_of(filled("datasets", "list", "--json"))
+    # Of a server that was killed.
+    (tmp_path / "data" / "server.json").write_text('{"url": "http://127.0.0.1:9", "token": "t", "pid": 1}')
+    lock = lock_directory(tmp_path / "data")
+    try:
+        assert json_of(filled("datasets", "list", "--json")) == free
+    finally:
+        lock.release()
+
+
+def test_without_datasets_the_list_is_empty(cli: Cli) -> None:
+    assert json_of(cli("datasets", "list", "--json")) == []
+    assert cli("datasets", "list").out.split() == [
+        *("name", "records", "passages", "bytes_per_passage", "index", "model", "id")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (IndexStatus(0, 0, False, 0, 0, 0, 0, False, 0.0, None), "0 flat"),
+        (IndexStatus(7, 0, False, 7, 0, 0, 0, True, 0.0, None), "7 flat"),
+        (IndexStatus(7, 7, False, 0, 0, 0, 0, True, 0.0, None), "7 sealed exact"),
+        (IndexStatus(7, 7, True, 0, 0, 0, 0, True, 0.0, 0.0), "7 sealed in a graph, folding 0%"),
+        (
+            IndexStatus(7, 6, True, 3, 2, 0, 0, True, 0.0, 0.256),
+            "6 sealed in a graph, 3 flat, 2 removed, folding 26%",
+        ),
+    ],
+)
+def test_an_index_in_words(index: IndexStatus, said: str) -> None:
+    assert describe_index(index) == said
 
 
 def test_tables_cut_nothing(cli: Cli) -> None:
@@ -201,10 +276,206 @@ def test_verify_says_what_it_found(filled: Cli) -> None:
         "clean": True,
         "repaired_batches": 0,
         "orphans_removed": 0,
-        "indexes_rebuilt": [],
+        "differences": {},
         "passages": {"suzume": 57},
     }
+    assert filled("datasets", "verify") == Ran(0, "suzume: 57 passages\nclean\n", "")
+
+
+def lose_a_record() -> int:
+    """Delete one behind the back of its index; the passages that it had."""
+    with open_documents(Settings()) as store:
+        (dataset,) = store.list_datasets()
+        (collection,) = store.list_collections(dataset.id)
+        (record,) = store.list_records(collection.id, limit=1)
+        own = store.records_in(dataset.id, [record.id])
+        passages = len(store.passage_ids_of(own))
+        store.delete_records(own)
+    return passages
+
+
+def add_behind_its_back() -> None:
+    """A record that no index has been told of."""
+    with open_documents(Settings()) as store:
+        (dataset,) = store.list_datasets()
+        (collection,) = store.list_collections(dataset.id)
+        embedding = np.full((1, 64), 0.125, dtype=np.float16)
+        store.add_records(collection, [EmbeddedDraft(RecordDraft("late"), 1, embedding)])
+
+
+def test_what_the_store_did_alone_is_caught_up_with(filled: Cli) -> None:
+    """The store says what happened after the snapshot: no difference to tell of."""
+    filled("search", "suzume", "导演是谁")
+    gone = lose_a_record()
+    add_behind_its_back()
+
+    assert filled("datasets", "verify") == Ran(0, f"suzume: {58 - gone} passages\nclean\n", "")
+
+
+def test_verify_mends_a_damaged_snapshot_and_says_so(filled: Cli, tmp_path: Path) -> None:
+    before = json_of(filled("search", "suzume", "导演是谁", "--json"))["list"]
+    (codes,) = (tmp_path / "data" / "indexes").glob("*/*.codes")
+    content = bytearray(codes.read_bytes())
+    content[len(content) // 2] ^= 1
+    codes.write_bytes(content)
+
+    ran = filled("datasets", "verify")
+
+    first, last = ran.out.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert first.startswith("suzume: 57 passages, not in its index as in the store (")
+    assert "snapshot: " in first
+    assert first.endswith("): the index is made again")
+    assert last == "0 half-written batches and 0 orphans mended"
     assert filled("datasets", "verify").out == "suzume: 57 passages\nclean\n"
+    assert json_of(filled("search", "suzume", "导演是谁", "--json"))["list"] == before
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (IndexDifferences(missing=1), "1 missing"),
+        (
+            IndexDifferences(1, 2, 3, 4, "cut off"),
+            "1 missing, 2 surplus, 3 misfiled, 4 changed, snapshot: cut off",
+        ),
+        (IndexDifferences(surplus=2, changed=1), "2 surplus, 1 changed"),
+        (IndexDifferences(snapshot="cut off"), "snapshot: cut off"),
+    ],
+)
+def test_differences_in_words(found: IndexDifferences, said: str) -> None:
+    assert describe_differences(found) == (
+        f", not in its index as in the store ({said}): the index is made again"
+    )
+
+
+def test_an_index_is_rebuilt_by_name(filled: Cli, endpoint: OpenAIServer) -> None:
+    before = json_of(filled("search", "suzume", "导演是谁", "--json"))["list"]
+    asked = len(endpoint.requests)
+
+    assert filled("datasets", "rebuild", "suzume") == Ran(0, "suzume: 57 passages, 57 sealed exact\n", "")
+    status = json_of(filled("datasets", "rebuild", "suzume", "--json"))
+
+    assert len(endpoint.requests) == asked
+    assert list(status) == [field.name for field in fields(IndexStatus)]
+    assert (status["passages"], status["sealed"], status["flat"], status["removed"]) == (57, 57, 0, 0)
+    assert json_of(filled("search", "suzume", "导演是谁", "--json"))["list"] == before
+
+
+def test_a_rebuild_mends_a_damaged_snapshot(filled: Cli, tmp_path: Path) -> None:
+    filled("search", "suzume", "导演是谁")
+    (codes,) = (tmp_path / "data" / "indexes").glob("*/*.codes")
+    codes.write_bytes(codes.read_bytes()[:-1])
+
+    assert filled("datasets", "rebuild", "suzume").out == "suzume: 57 passages, 57 sealed exact\n"
+
+    assert filled("datasets", "verify").out == "suzume: 57 passages\nclean\n"
+
+
+# Ready-made embeddings and JSONL
+
+
+def beside(tmp_path: Path, table: str, *texts: str, name: str = "t.csv") -> tuple[Path, Path]:
+    """A table and a file of vectors, a distinct one for each text."""
+    (tmp_path / name).write_text(table)
+    np.save(tmp_path / "v.npy", GridEmbedder().embed_passages(texts))
+    return tmp_path / name, tmp_path / "v.npy"
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("t.csv", "q,a,indexes\nq1,a1,x\n,refused,\nq2,,\n"),
+        ("t.jsonl", '{"q": "q1", "a": "a1", "indexes": ["x"]}\n{"a": "refused"}\n{"q": "q2"}\n'),
+    ],
+)
+def test_ingest_takes_ready_made_vectors(
+    cli: Cli, endpoint: OpenAIServer, tmp_path: Path, name: str, table: str
+) -> None:
+    path, vectors = beside(tmp_path, table, "q1\na1", "x", "out", "q2", name=name)
+    options = ("--dataset", "d", "--vectors", vectors, "--json")
+
+    first, second = (json_of(cli("ingest", path, *options)) for _ in range(2))
+
+    counts = ("read", "added", "unchanged", "rejected", "embedded")
+    assert [first[count] for count in counts] == [3, 2, 0, 1, 0]
+    assert [second[count] for count in counts] == [3, 0, 2, 1, 0]
+    # The dimension is asked for; nothing else is.
+    assert [request.body["input"] for request in endpoint.requests] == [["dimension"]] * 2
+    (row,) = json_of(cli("datasets", "list", "--json"))
+    assert (row["records"], row["passages"]) == (2, 3)
+
+
+def test_ingest_takes_csv_and_jsonl_together(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "q1", "a": "a1"}\n')
+
+    report = json_of(cli("ingest", DATA / "suzume.csv", path, "--dataset", "d", "--json"))
+
+    assert [file["added"] for file in report["files"]] == [45, 1]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (
+            np.ones((1, 64)),
+            "v.npy has 1 vectors and the table 2 texts: give one for each text of each row, in order",
+        ),
+        (
+            np.ones((3, 64)),
+            "v.npy has 3 vectors and the table 2 texts: give one for each text of each row, in order",
+        ),
+        (np.ones((2, 63)), "v.npy has vectors of 63 numbers, the dataset takes 64: make them with its model"),
+        (np.eye(2, 64)[::-1] * [[1], [0]], "vector 2 of v.npy is zero or not finite: it has no direction"),
+        (np.ones(2), "v.npy is no .npy file of rows of floating-point numbers: save it with numpy.save"),
+        (
+            np.ones((2, 64), int),
+            "v.npy is no .npy file of rows of floating-point numbers: save it with numpy.save",
+        ),
+    ],
+)
+def test_vectors_that_do_not_fit_are_told_in_one_line(
+    filled: Cli, tmp_path: Path, vectors: np.ndarray, said: str
+) -> None:
+    path, file = beside(tmp_path, "q,a\nq1,a1\nq2,a2\n", "placeholder")
+    np.save(file, vectors)
+    before = json_of(filled("datasets", "list", "--json"))
+
+    assert complaint(filled("ingest", path, "--dataset", "suzume", "--vectors", file)) == said
+
+    assert json_of(filled("datasets", "list", "--json")) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"q,a\n", None])
+def test_vectors_that_cannot_be_read_are_told_in_one_line(
+    filled: Cli, tmp_path: Path, content: bytes | None
+) -> None:
+    path, file = beside(tmp_path, "q,a\nq1,a1\n", "placeholder")
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+
+    said = complaint(filled("ingest", path, "--dataset", "suzume", "--vectors", file))
+
+    assert said.startswith("v.npy cannot be read as a .npy file: ")
+
+
+def test_vectors_that_do_not_fit_make_no_dataset(filled: Cli, tmp_path: Path) -> None:
+    path, file = beside(tmp_path, "q,a\nq1,a1\n", "one", "two")
+
+    assert "2 vectors" in complaint(filled("ingest", path, "--dataset", "fresh", "--vectors", file))
+
+    assert [row["name"] for row in json_of(filled("datasets", "list", "--json"))] == ["suzume"]
+
+
+def test_a_broken_first_object_makes_no_dataset(filled: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("q,a\n")
+
+    assert "line 1: broken JSON" in complaint(filled("ingest", path, "--dataset", "fresh"))
+
+    assert [row["name"] for row in json_of(filled("datasets", "list", "--json"))] == ["suzume"]
 
 
 # apps and keys
@@ -337,6 +608,16 @@ def test_a_key_is_printed_alone(cli: Cli) -> None:
             id="two files into one collection",
         ),
         pytest.param(
+            ("ingest", "a", "b", "--dataset", "suzume", "--vectors", "c"),
+            "--vectors takes one file: import the files one by one, or leave it out",
+            id="two files with one file of vectors",
+        ),
+        pytest.param(
+            ("datasets", "rebuild", "nope"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="unknown dataset to rebuild",
+        ),
+        pytest.param(
             ("apps", "create", "x", "--dataset", "nope"),
             "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
             id="app over an unknown dataset",
@@ -459,6 +740,13 @@ def test_a_dataset_of_another_model_is_told_in_one_line(filled: Cli, arguments: 
         ("PORT", "many", "the setting QUOTEBASE_PORT is not usable: Input should be a valid integer"),
         ("PORT", "65536", "the setting QUOTEBASE_PORT is not usable: Input should be less than or equal"),
         ("LOG_LEVEL", "loud", "the setting QUOTEBASE_LOG_LEVEL is not usable: "),
+        (
+            "INDEX_MEMORY",
+            "0",
+            "the setting QUOTEBASE_INDEX_MEMORY is not usable: Input should be greater than 0",
+        ),
+        ("INDEX_MEMORY", "-1GiB", "the setting QUOTEBASE_INDEX_MEMORY is not usable: "),
+        ("INDEX_MEMORY", "plenty", "the setting QUOTEBASE_INDEX_MEMORY is not usable: "),
         ("EMBEDDING_MAX_TOKENS", "1", "the setting QUOTEBASE_EMBEDDING_MAX_TOKENS is not usable: "),
         ("COMPLETION_TIMEOUT_S", "0", "the setting QUOTEBASE_COMPLETION_TIMEOUT_S is not usable: "),
     ],
@@ -523,6 +811,7 @@ def test_an_import_that_fails_says_how_far_it_came(cli: Cli, endpoint: OpenAISer
         ("ingest", DATA / "suzume.csv", "--dataset", "suzume"),
         ("datasets", "delete", "suzume"),
         ("datasets", "verify"),
+        ("datasets", "rebuild", "suzume"),
         ("serve", "--port", "0"),
     ],
 )
@@ -567,6 +856,7 @@ def test_what_a_dead_server_left_behind_does_not_mislead(filled: Cli, tmp_path: 
         ("ingest", "a.csv"),
         ("datasets",),
         ("datasets", "nope"),
+        ("datasets", "rebuild"),
         ("keys", "revoke"),
         ("serve", "--port", "65536"),
         ("serve", "--port", "-1"),

@@ -72,6 +72,9 @@ PATHS = [
     ("POST", "/collection/create/template"),
     ("POST", "/data/pushData"),
     ("POST", "/searchTest"),
+    ("GET", "/index/status"),
+    ("POST", "/index/rebuild"),
+    ("POST", "/index/verify"),
 ]
 """Every path of datasets, so that a new one is not forgotten."""
 

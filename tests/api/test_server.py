@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import numpy as np
 import openai
 import pytest
 
@@ -20,6 +21,7 @@ from api.wiring import open_documents
 from tests.api.conftest import DATA, RunHere
 from tests.api.processes import Ran, Server, finish, run, serving, start
 from tests.api.wire import CHAT, DATASETS, bearer, events_of, said
+from tests.doubles import HashEmbedder
 from tests.openai_server import OpenAIServer, answer, closed_port, cut_off, endless, openai_server
 
 QUESTION = "文字脚本的作者"
@@ -468,3 +470,97 @@ def test_services_that_cannot_be_reached_are_told_in_one_line(
     assert mongodb.err.startswith("quotebase: ")
     assert f"127.0.0.1:{port}" in mongodb.err
     assert "QUOTEBASE_MONGODB_URI" in mongodb.err
+
+
+# Indexes and ready-made embeddings through the server
+
+
+def test_indexes_are_listed_verified_and_rebuilt_through_the_server(
+    scripted: dict[str, str], run_here: RunHere, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    with serving(data_dir, **scripted) as server:
+        fill(server)
+
+        (row,) = json_of(run_here("datasets", "list", "--json", data_dir=data_dir))
+        clean = json_of(run_here("datasets", "verify", "--json", data_dir=data_dir))
+        rebuilt = json_of(run_here("datasets", "rebuild", "suzume", "--json", data_dir=data_dir))
+        (after,) = json_of(run_here("datasets", "list", "--json", data_dir=data_dir))
+        said = [
+            run_here("datasets", *what, data_dir=data_dir) for what in (["verify"], ["rebuild", "suzume"])
+        ]
+        missing = run_here("datasets", "rebuild", "nope", data_dir=data_dir)
+
+    # The files know of no memory that an index takes: the server was asked.
+    assert (row["index"], row["parts"]["is_loaded"], row["parts"]["flat"]) == ("57 flat", True, 57)
+    assert row["bytes_per_passage"] == round(row["parts"]["memory_bytes"] / 57) > 128
+    assert clean == {
+        "clean": True,
+        "repaired_batches": 0,
+        "orphans_removed": 0,
+        "differences": {},
+        "passages": {"suzume": 57},
+    }
+    assert (rebuilt["passages"], rebuilt["sealed"], rebuilt["flat"]) == (57, 57, 0)
+    assert (after["parts"], after["index"]) == (rebuilt, "57 sealed exact")
+    assert said == [
+        Ran(0, "suzume: 57 passages\nclean\n", ""),
+        Ran(0, "suzume: 57 passages, 57 sealed exact\n", ""),
+    ]
+    assert missing == Ran(
+        1,
+        "",
+        "quotebase: there is no dataset named 'nope' (there are: suzume): create it by importing a file into it\n",
+    )
+
+
+def test_verify_through_the_server_tells_what_differs(
+    scripted: dict[str, str], run_here: RunHere, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    with serving(data_dir, **scripted) as server:
+        fill(server)
+        with open_documents(Settings(data_dir=data_dir)) as store:
+            (dataset,) = store.list_datasets()
+            (collection,) = store.list_collections(dataset.id)
+            own = store.records_in(
+                dataset.id, [record.id for record in store.list_records(collection.id, limit=3)]
+            )
+            gone = len(store.passage_ids_of(own))
+            store.delete_records(own)
+
+        first, second = (run_here("datasets", "verify", data_dir=data_dir) for _ in range(2))
+
+    assert first.out.splitlines() == [
+        f"suzume: {57 - gone} passages, not in its index as in the store ({gone} surplus): the index is made again",
+        "0 half-written batches and 0 orphans mended",
+    ]
+    assert (first.code, first.err) == (0, "")
+    assert second == Ran(0, f"suzume: {57 - gone} passages\nclean\n", "")
+
+
+def test_vectors_go_through_the_server(scripted: dict[str, str], run_here: RunHere, tmp_path: Path) -> None:
+    data_dir, table, vectors = tmp_path / "data", tmp_path / "t.jsonl", tmp_path / "v.npy"
+    table.write_text('{"q": "q1", "a": "a1", "indexes": ["x"]}\n{"a": "refused"}\n{"q": "q2"}\n')
+    np.save(vectors, HashEmbedder().embed_passages(["one", "two", "out", "three"]))
+    arguments = ("ingest", table, "--dataset", "d", "--vectors", vectors)
+    with serving(data_dir, **scripted):
+        first, second = (json_of(run_here(*arguments, "--json", data_dir=data_dir)) for _ in range(2))
+        found = json_of(run_here("search", "d", "three", "--top-k", "1", "--json", data_dir=data_dir))
+        (row,) = json_of(run_here("datasets", "list", "--json", data_dir=data_dir))
+        np.save(vectors, np.ones((5, 64)))
+        unfit = run_here(*arguments, data_dir=data_dir)
+        vectors.unlink()
+        missing = run_here(*arguments, data_dir=data_dir)
+
+    counts = ("read", "added", "unchanged", "rejected", "embedded")
+    assert [first[count] for count in counts] == [3, 2, 0, 1, 0]
+    assert [second[count] for count in counts] == [3, 0, 2, 1, 0]
+    assert first["files"][0]["problems"] == [{"line": 2, "column": "q", "reason": "q is empty"}]
+    (quote,) = found["list"]
+    assert (quote["q"], quote["sourceName"]) == ("q2", "t.jsonl")
+    assert quote["score"][0]["value"] == pytest.approx(1, abs=1e-3)
+    assert (row["records"], row["passages"]) == (2, 3)
+    assert [(ran.code, ran.out, ran.err.count("\n")) for ran in (unfit, missing)] == [(1, "", 1)] * 2
+    assert "has 5 vectors and the table 4 texts" in unfit.err
+    assert missing.err == f"quotebase: {vectors} cannot be read: No such file or directory\n"

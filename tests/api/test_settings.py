@@ -15,6 +15,7 @@ VALUES = {
     "data_dir": "/srv/quotebase",
     "cache_dir": "/var/cache/quotebase",
     "mongodb_uri": "mongodb://user:secret-1@db/quotes",
+    "index_memory": "2GiB",
     "embedding_model": "e5",
     "embedding_base_url": "http://embed/v1",
     "embedding_api_key": "secret-2",
@@ -55,6 +56,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.data_dir == Path("/srv/quotebase")
     assert everything_set.cache_dir == Path("/var/cache/quotebase")
     assert everything_set.mongodb == "mongodb://user:secret-1@db/quotes"
+    assert everything_set.index_memory == 2 << 30
     assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
     assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
     assert (everything_set.host, everything_set.port) == ("::1", 0)
@@ -70,6 +72,7 @@ def test_without_an_environment_nothing_else_is_needed() -> None:
     settings = read_settings()
 
     assert settings.mongodb is None
+    assert settings.index_memory is None
     assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)
     assert settings.completion == CompletionChoice("extractive", None, None, 60.0)
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")
@@ -93,6 +96,10 @@ def test_settings_do_not_change() -> None:
     [
         *(("PORT", "-1"), ("PORT", "65536"), ("PORT", "x"), ("LOG_LEVEL", "INFO"), ("LOG_LEVEL", "trace")),
         *(("EMBEDDING_MAX_TOKENS", "15"), ("COMPLETION_TIMEOUT_S", "0"), ("COMPLETION_TIMEOUT_S", "-1")),
+        *(
+            ("INDEX_MEMORY", value)
+            for value in ("0", "0GiB", "0.4B", "-1", "-2GiB", "2 pounds", "GiB", "many")
+        ),
     ],
 )
 def test_a_bad_value_is_told_by_the_name_of_its_variable(
@@ -111,6 +118,25 @@ def test_a_value_at_the_edge_is_taken(monkeypatch: pytest.MonkeyPatch, name: str
     monkeypatch.setenv(PREFIX + name, value)
 
     assert getattr(read_settings(), name.lower()) == int(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        ("1", 1),
+        ("1B", 1),
+        ("1536", 1536),
+        ("512 MiB", 512 << 20),
+        ("1.5gib", 3 << 29),
+        ("2GB", 2_000_000_000),
+    ],
+)
+def test_memory_is_told_in_bytes_or_with_a_unit(
+    monkeypatch: pytest.MonkeyPatch, value: str, count: int
+) -> None:
+    monkeypatch.setenv("QUOTEBASE_INDEX_MEMORY", value)
+
+    assert read_settings().index_memory == count
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:

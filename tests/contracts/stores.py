@@ -1,10 +1,14 @@
 """What the store tests share: where a store lies, drafts to put into it, an index that follows it."""
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pymongo
 
 from retrieval.store import Store, drain, open_store
 from retrieval.types import Changes, EmbeddedDraft, ModelBinding, PassageBlock, RecordDraft, StoredEmbeddings
@@ -24,6 +28,18 @@ class Place:
     def open(self) -> Store:
         self._opened.append(open_store(self._data_dir, self._mongodb_uri))
         return self._opened[-1]
+
+    def forbid(self, collection_id: str, is_forbidden: bool = True) -> None:
+        """Written into the database itself: no method of a store does it."""
+        if self._mongodb_uri:
+            with pymongo.MongoClient[dict[str, Any]](self._mongodb_uri) as client:
+                collections = client.get_default_database()["collections"]
+                change = {"$set": {"forbid": is_forbidden}}
+                assert collections.update_one({"_id": collection_id}, change).matched_count == 1
+            return
+        with closing(sqlite3.connect(self._data_dir / "quotebase.sqlite")) as db, db:
+            statement = "UPDATE collections SET forbid = ? WHERE id = ?"
+            assert db.execute(statement, (is_forbidden, collection_id)).rowcount == 1
 
     def close(self) -> None:
         for store in self._opened:

@@ -218,6 +218,54 @@ class TestCollections:
         assert store.list_collections(collection.dataset_id) == []
         assert store.last_sequence() == collection.key
 
+    def test_several_are_found_by_id(self, store: Store, dataset: Dataset) -> None:
+        other = store.create_dataset("other", MODEL)
+        a, b, c = (
+            store.create_collection(dataset.id, "a", ["tag"]),
+            store.create_collection(dataset.id, "b"),
+            store.create_collection(other.id, "a"),
+        )
+        assert store.find_collections([c.id, a.id]) == {a.id: a, c.id: c}
+        assert store.find_collections({a.id, b.id, UNKNOWN}) == {a.id: a, b.id: b}
+        assert store.find_collections([b.id, b.id]) == {b.id: b}
+        assert store.find_collections([UNKNOWN]) == store.find_collections([]) == {}
+        assert store.find_collections({b.id: 1}.keys()) == {b.id: b}
+        store.delete_collection(b.id)
+        store.delete_dataset(other.id)
+        assert store.find_collections([a.id, b.id, c.id]) == {a.id: a}
+
+    def test_more_than_one_query_takes_are_found(self, store: Store, collection: Collection) -> None:
+        unknown = [f"{number:024x}" for number in range(1, 2200)]
+        assert store.find_collections([*unknown, collection.id]) == {collection.id: collection}
+
+    def test_keys_of_the_forbidden(self, place: Place, store: Store, dataset: Dataset) -> None:
+        other = store.create_dataset("other", MODEL)
+        a, b, c = (store.create_collection(dataset.id, name) for name in "abc")
+        elsewhere = store.create_collection(other.id, "a")
+        assert store.forbidden_keys(dataset.id) == frozenset()
+        place.forbid(a.id)
+        place.forbid(c.id)
+        assert store.forbidden_keys(dataset.id) == {a.key, c.key}
+        assert isinstance(store.forbidden_keys(dataset.id), frozenset)
+        assert store.forbidden_keys(other.id) == store.forbidden_keys(UNKNOWN) == frozenset()
+        assert store.find_collections([a.id, b.id]) == {a.id: replace(a, forbid=True), b.id: b}
+        place.forbid(elsewhere.id)
+        assert store.forbidden_keys(other.id) == {elsewhere.key}
+        assert store.forbidden_keys(dataset.id) == {a.key, c.key}
+        place.forbid(a.id, is_forbidden=False)
+        assert store.forbidden_keys(dataset.id) == {c.key}
+        store.delete_collection(c.id)
+        assert store.forbidden_keys(dataset.id) == frozenset()
+        store.delete_dataset(other.id)
+        assert store.forbidden_keys(other.id) == frozenset()
+
+    def test_the_forbidden_are_so_for_every_owner(
+        self, place: Place, store: Store, collection: Collection
+    ) -> None:
+        place.forbid(collection.id)
+        store.close()
+        assert place.open().forbidden_keys(collection.dataset_id) == {collection.key}
+
 
 class TestAdding:
     def test_returns_what_is_stored(self, store: Store, collection: Collection) -> None:
@@ -277,6 +325,28 @@ class TestAdding:
         assert [record.q for record in more.records] == ["d", "e"]
         assert more.passages.ids.tolist() == [5, 6]
         assert [record.q for record in store.list_records(collection.id)] == ["b", "a", "c", "d", "e"]
+
+    def test_repeats_do_not_shift_passages_and_embeddings(self, store: Store, collection: Collection) -> None:
+        """Records come in the order in which their contents were first met, each with its own passages."""
+        a, b, c = embedded("a", "", "a1", "a2"), embedded("b"), embedded("c", "", "a1")
+        stored = store.add_records(collection, [b, a, b, a, c, b, c])
+        assert [record.q for record in stored.records] == ["b", "a", "c"]
+        assert stored.passages.ids.tolist() == [2, 3, 4, 5, 6, 7]
+        texts = ["b", "a", "a1", "a2", "c", "a1"]
+        assert stored.passages.embeddings.tobytes() == b"".join(map(embedding_of, texts))
+        passages = store.passages_of([record.id for record in stored.records])
+        assert [[(one.id, one.text) for one in passages[record.id]] for record in stored.records] == [
+            [(2, "b")],
+            [(3, "a"), (4, "a1"), (5, "a2")],
+            [(6, "c"), (7, "a1")],
+        ]
+        d = embedded("d", "", "d1")
+        more = store.add_records(collection, [c, d, a, d, embedded("e"), d])
+        assert [record.q for record in more.records] == ["d", "e"]
+        assert more.passages.ids.tolist() == [8, 9, 10]
+        assert more.passages.embeddings.tobytes() == b"".join(map(embedding_of, ["d", "d1", "e"]))
+        changes = store.changes_after(collection.dataset_id, 0, 100)
+        assert rows_of(changes.added) == rows_of(stored.passages) | rows_of(more.passages)
 
     def test_of_equal_contents_the_first_counts(self, store: Store, collection: Collection) -> None:
         stored = store.add_records(collection, [embedded("q", chunk_index=5), embedded("q", chunk_index=6)])
@@ -434,6 +504,30 @@ class TestReading:
         store.delete_records([stored.records[0].id])
         assert (store.count_records(dataset.id), store.count_passages(dataset.id)) == (2, 2)
         assert (store.count_records(UNKNOWN), store.count_passages(UNKNOWN)) == (0, 0)
+
+    def test_records_in_a_dataset(self, store: Store, dataset: Dataset) -> None:
+        one, two = (store.create_collection(dataset.id, name) for name in ("one", "two"))
+        other = store.create_dataset("other", MODEL)
+        elsewhere = store.create_collection(other.id, "c")
+        a, b = (record.id for record in store.add_records(one, [embedded("a"), embedded("b")]).records)
+        (c,) = (record.id for record in store.add_records(two, [embedded("a")]).records)
+        (d,) = (record.id for record in store.add_records(elsewhere, [embedded("a")]).records)
+        assert sorted(store.records_in(dataset.id, [d, c, UNKNOWN, a])) == sorted([a, c])
+        assert sorted(store.records_in(dataset.id, [b, a, b, b, a])) == sorted([a, b])
+        assert store.records_in(dataset.id, {c}) == [c]
+        assert store.records_in(other.id, [a, b, c, d]) == [d]
+        assert store.records_in(dataset.id, [d]) == store.records_in(dataset.id, []) == []
+        assert store.records_in(UNKNOWN, [a, d]) == []
+        store.delete_records([a])
+        store.delete_collection(two.id)
+        assert store.records_in(dataset.id, [a, b, c, d]) == [b]
+
+    def test_records_in_a_dataset_by_more_ids_than_one_query_takes(
+        self, store: Store, collection: Collection
+    ) -> None:
+        ids = [r.id for r in store.add_records(collection, [embedded(f"q{n}") for n in range(1100)]).records]
+        unknown = [f"{number:024x}" for number in range(1, 1100)]
+        assert sorted(store.records_in(collection.dataset_id, [*unknown, *ids, *ids[:5]])) == sorted(ids)
 
     def test_unknown_record(self, store: Store) -> None:
         with pytest.raises(RecordNotFound, match=UNKNOWN):

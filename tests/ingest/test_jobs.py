@@ -8,18 +8,23 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.jobs import BATCH_RECORDS, ImportReport, import_file
+from ingest.jobs import BATCH_RECORDS, BATCH_VECTORS, ImportReport, import_file
 from ingest.mapping import RowProblem
 from retrieval.errors import (
     DatasetNotFound,
     EmbedderUnavailable,
+    InvalidRequest,
     MissingColumn,
     ModelMismatch,
+    QuotebaseError,
     UnreadableFile,
 )
 from retrieval.library import Library
@@ -28,6 +33,7 @@ from tests.conftest import ROOT
 from tests.doubles import GridEmbedder, HashEmbedder
 
 B = BATCH_RECORDS
+V = BATCH_VECTORS
 
 
 def write(path: Path, *rows: str, header: str = "q,a") -> Path:
@@ -416,3 +422,197 @@ def test_two_first_imports_at_once_share_the_collection(library: Library, datase
         made = list(pool.map(lambda _: library.ensure_collection(dataset.id, "same").id, range(32)))
     assert len(set(made)) == 1
     assert [collection.id for collection in library.store.list_collections(dataset.id)] == made[:1]
+
+
+# Ready-made embeddings
+
+
+def write_vectors(path: Path, texts: Sequence[str]) -> Path:
+    """What GridEmbedder makes of the texts: exact in fp16, and of the same width as the library's model."""
+    np.save(path, GridEmbedder().embed_passages(texts))
+    return path
+
+
+def indexed(library: Library, dataset: Dataset) -> Embeddings:
+    """Of all passages of the dataset, in the order in which they came."""
+    blocks = [block.embeddings for block in library.load_index(dataset.id).blocks()]
+    embeddings: Embeddings = np.concatenate(blocks).astype(np.float32)
+    return embeddings
+
+
+def test_vectors_go_to_the_texts_of_the_rows_in_order(
+    library: Library, dataset: Dataset, tmp_path: Path, embedder: HashEmbedder
+) -> None:
+    path = write(
+        tmp_path / "f.csv", "q1,a1,x,y", "q2,", "", "q3,a3, ,z", "q4,a4", "q1,a1,x,y", header="q,a,indexes"
+    )
+    texts = ["q1\na1", "x", "y", "q2", "q3\na3", "z", "q4\na4"]
+    vectors = write_vectors(tmp_path / "v.npy", [*texts, "q1\na1", "x", "y"])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.read, report.added, report.unchanged, report.embedded) == (5, 4, 1, 0)
+    assert embedder.texts_read == 0
+    assert np.array_equal(indexed(library, dataset), GridEmbedder().embed_passages(texts))
+    passages = library.store.passages_of([record.id for record in records_of(library, report)])
+    assert [passage.text for own in passages.values() for passage in own] == texts
+
+
+def test_texts_that_repeat_in_a_row_have_their_vectors_too(
+    library: Library, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "f.csv", "q1,,x,q1,x,y", "q2,a2,x", header="q,a,indexes")
+    vectors = write_vectors(tmp_path / "v.npy", ["q1", "x", "left out", "left out", "y", "q2\na2", "x again"])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.added, report.embedded) == (2, 0)
+    expected = GridEmbedder().embed_passages(["q1", "x", "y", "q2\na2", "x again"])
+    assert np.array_equal(indexed(library, dataset), expected)
+
+
+def test_rows_that_are_refused_take_their_vectors(library: Library, dataset: Dataset, tmp_path: Path) -> None:
+    refused = ",no question,i,j"
+    path = write(tmp_path / "f.csv", refused, "q1,a1", " ,,", "q2,a2,x", refused, header="q,a,indexes")
+    out = ["out", "out i", "out j"]
+    vectors = write_vectors(tmp_path / "v.npy", [*out, "q1\na1", "q2\na2", "x", *out])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.read, report.added, report.rejected) == (4, 2, 2)
+    assert np.array_equal(indexed(library, dataset), GridEmbedder().embed_passages(["q1\na1", "q2\na2", "x"]))
+
+
+def test_cells_beyond_a_header_without_indexes_have_vectors_too(
+    library: Library, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "f.csv", "q1,a1", "q2,a2,with a comma", "q3,a3")
+    vectors = write_vectors(tmp_path / "v.npy", ["q1\na1", "out", "out too", "q3\na3"])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.added, report.rejected) == (2, 1)
+    assert np.array_equal(indexed(library, dataset), GridEmbedder().embed_passages(["q1\na1", "q3\na3"]))
+
+
+@pytest.mark.parametrize("count", [V - 1, V, V + 1])
+def test_vectors_keep_their_places_from_batch_to_batch(
+    library: Library, dataset: Dataset, tmp_path: Path, count: int
+) -> None:
+    rows = numbered(count)
+    rows[-2] = ",refused"
+    texts = [f"question {number}\nanswer {number}" for number in range(count)]
+    told: list[int] = []
+    report = import_file(
+        library,
+        dataset,
+        write(tmp_path / "f.csv", *rows),
+        vectors=write_vectors(tmp_path / "v.npy", texts),
+        on_progress=lambda report, _: told.append(report.read),
+    )
+    assert told == ([count] if count <= V else [V, count])
+    assert (report.added, report.rejected, report.embedded) == (count - 1, 1, 0)
+    del texts[-2]
+    assert np.array_equal(indexed(library, dataset), GridEmbedder().embed_passages(texts))
+
+
+def test_vectors_of_a_jsonl_file(library: Library, dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_text('{"q": "q1", "a": "a1", "indexes": ["x", " ", "y"]}\n\n{"a": "refused"}\n{"q": "q2"}\n')
+    vectors = write_vectors(tmp_path / "v.npy", ["q1\na1", "x", "y", "out", "q2"])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.read, report.added, report.rejected, report.embedded) == (3, 2, 1, 0)
+    assert report.problems == (RowProblem(3, "q", "q is empty"),)
+    assert np.array_equal(
+        indexed(library, dataset), GridEmbedder().embed_passages(["q1\na1", "x", "y", "q2"])
+    )
+
+
+def test_vectors_of_any_length_are_found_by_their_direction(
+    library: Library, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "f.csv", "q1,a1", "q2,a2")
+    np.save(tmp_path / "v.npy", HashEmbedder().embed_passages(["the one", "the other"]) * np.float32(40))
+    import_file(library, dataset, path, vectors=tmp_path / "v.npy")
+    (quote,) = library.search(SearchRequest("the other", [dataset.id], top_k=1)).quotes
+    assert (quote.record.q, quote.score) == ("q2", pytest.approx(1, abs=1e-3))
+
+
+def test_vectors_again_cost_nothing(
+    library: Library, dataset: Dataset, tmp_path: Path, embedder: HashEmbedder
+) -> None:
+    path = write(tmp_path / "f.csv", *numbered(30))
+    texts = [f"question {number}\nanswer {number}" for number in range(30)]
+    first = import_file(library, dataset, path, vectors=write_vectors(tmp_path / "v.npy", texts))
+    sequence, before = library.store.last_sequence(), indexed(library, dataset)
+    second = import_file(library, dataset, path, vectors=write_vectors(tmp_path / "w.npy", texts[::-1]))
+    assert (second.read, second.added, second.unchanged, second.embedded) == (30, 0, 30, 0)
+    assert second.collection_id == first.collection_id
+    assert embedder.texts_read == 0
+    assert library.store.last_sequence() == sequence
+    assert np.array_equal(indexed(library, dataset), before)
+
+
+def test_vectors_may_be_of_more_than_is_new(library: Library, dataset: Dataset, tmp_path: Path) -> None:
+    """Rows that are there keep the embeddings that the model made."""
+    path = write(tmp_path / "f.csv", "q1,a1")
+    import_file(library, dataset, path)
+    write(path, "q0,a0", "q1,a1", "q2,a2")
+    vectors = write_vectors(tmp_path / "v.npy", ["q0", "not taken", "q2"])
+    report = import_file(library, dataset, path, vectors=vectors)
+    assert (report.added, report.unchanged, report.embedded) == (2, 1, 0)
+    assert np.array_equal(indexed(library, dataset)[1:], GridEmbedder().embed_passages(["q0", "q2"]))
+
+
+TEXTS = 2 * V + 1
+
+
+def refused_vectors() -> dict[str, tuple[type[QuotebaseError], npt.NDArray[Any], str]]:
+    good = np.ones((TEXTS, 64), np.float32)
+    zero, nan = good.copy(), good.copy()
+    zero[-1] = 0
+    nan[-1, 7] = np.nan
+    return {
+        "too few": (InvalidRequest, good[1:], f"{TEXTS - 1} vectors and the table {TEXTS} texts"),
+        "too many": (InvalidRequest, good[[0, *range(TEXTS)]], f"{TEXTS + 1} vectors and the table {TEXTS}"),
+        "zero": (InvalidRequest, zero, rf"^vector {TEXTS} of v\.npy is zero or not finite"),
+        "not a number": (InvalidRequest, nan, rf"^vector {TEXTS} of v\.npy is zero or not finite"),
+        "narrow": (ModelMismatch, good[:, 1:], "vectors of 63 numbers, the dataset takes 64"),
+        "integers": (UnreadableFile, good.astype(np.int32), "no .npy file of rows of floating-point numbers"),
+        "one dimension": (UnreadableFile, good[:, 0], "no .npy file of rows of floating-point numbers"),
+    }
+
+
+@pytest.mark.parametrize("what", refused_vectors())
+def test_refused_vectors_leave_nothing(
+    library: Library, dataset: Dataset, tmp_path: Path, embedder: HashEmbedder, what: str
+) -> None:
+    """Also where what is wrong comes after rows that are whole batches."""
+    kind, vectors, said = refused_vectors()[what]
+    np.save(tmp_path / "v.npy", vectors)
+    path = write(tmp_path / "f.csv", *numbered(TEXTS))
+    with pytest.raises(kind, match=said) as raised:
+        import_file(library, dataset, path, vectors=tmp_path / "v.npy")
+    assert type(raised.value) is kind
+    assert "done and safe" not in raised.value.message
+    assert_empty(library, dataset, embedder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no vectors", None])
+def test_vectors_that_cannot_be_read_leave_nothing(
+    library: Library, dataset: Dataset, tmp_path: Path, embedder: HashEmbedder, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(UnreadableFile, match=r"^v\.npy cannot be read as a \.npy file: "):
+        import_file(library, dataset, write(tmp_path / "f.csv", "q,a"), vectors=tmp_path / "v.npy")
+    assert_empty(library, dataset, embedder)
+
+
+def test_with_vectors_a_broken_line_leaves_nothing(
+    library: Library, dataset: Dataset, tmp_path: Path, embedder: HashEmbedder
+) -> None:
+    """All rows are counted before the first is imported."""
+    path = write(tmp_path / "f.csv", *numbered(V + 1), '"broken" quoting,x')
+    vectors = write_vectors(tmp_path / "v.npy", ["text"] * (V + 2))
+    with pytest.raises(UnreadableFile, match=f"line {V + 3}: the quoting is broken"):
+        import_file(library, dataset, path, vectors=vectors)
+    assert_empty(library, dataset, embedder)
+
+
+def assert_empty(library: Library, dataset: Dataset, embedder: HashEmbedder) -> None:
+    assert library.store.list_collections(dataset.id) == []
+    assert library.store.count_passages(dataset.id) == library.store.last_sequence() == 0
+    assert embedder.texts_read == 0

@@ -1,6 +1,7 @@
 """Bytes to rows: encodings, line ends, quoting, and files that are none."""
 
 import codecs
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -339,3 +340,122 @@ def test_a_byte_order_mark_decides(tmp_path: Path) -> None:
         open_table(path, "f.csv"),
     ):
         pass
+
+
+# JSONL
+
+
+def objects_of(
+    file: Path, content: bytes | str, name: str = "shown.jsonl"
+) -> list[tuple[int, tuple[str, ...]]]:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with open_table(file, name) as table:
+        assert table.header == ("q", "a", "indexes")
+        return [(row.line, row.cells) for row in table.rows]
+
+
+def test_objects_are_rows_with_their_lines(file: Path) -> None:
+    content = (
+        '{"q": "q1", "a": "a1", "indexes": ["x", "y"]}\n'
+        '{"a": "a2", "q": "q2"}\n'
+        ' {"q": "q3", "a": null, "indexes": null} \n'
+        '{"a": "no question"}\n'
+        "{}"
+    )
+    assert objects_of(file, content) == [
+        (1, ("q1", "a1", "x", "y")),
+        (2, ("q2", "a2")),
+        (3, ("q3", "")),
+        (4, ("", "no question")),
+        (5, ("", "")),
+    ]
+
+
+@pytest.mark.parametrize("name", ["f.jsonl", "f.ndjson", "F.JSONL", "a.csv.jsonl"])
+def test_the_suffix_of_the_name_says_that_it_is_jsonl(file: Path, name: str) -> None:
+    assert objects_of(file, '{"q": "q1"}\n', name) == [(1, ("q1", ""))]
+
+
+@pytest.mark.parametrize("name", ["f.csv", "jsonl", "f.jsonl.csv", "f.json"])
+def test_what_is_not_named_so_is_csv(file: Path, name: str) -> None:
+    file.write_text('q,a\n{"q": 1}\n')
+    with open_table(file, name) as table:
+        assert table.header == ("q", "a")
+        assert [row.cells for row in table.rows] == [('{"q": 1}',)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_objects_and_blank_ones(file: Path, end: str) -> None:
+    lines = ["", '{"q": "q1"}', "  \t", "", '{"q": "q2"}']
+    assert objects_of(file, end.join(lines)) == [(2, ("q1", "")), (5, ("q2", ""))]
+
+
+def test_texts_are_taken_to_the_letter(file: Path) -> None:
+    text = ' two\nlines, "quotes" \\ \u2028\x85\x00 и 问 😀 '
+    content = json.dumps({"q": text, "a": text, "indexes": [text]}) + "\n"
+    assert objects_of(file, content) == [(1, (text, text, text))]
+    # As they are instead of escaped, but for what JSON has to escape.
+    content = json.dumps({"q": text, "a": text}, ensure_ascii=False) + '\n{"q": "q2"}\n'
+    assert objects_of(file, content) == [(1, (text, text)), (2, ("q2", ""))]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_objects_in_either_encoding(file: Path, encoding: str) -> None:
+    assert objects_of(file, '{"q": "咖啡豆怎么保存？"}\n'.encode(encoding)) == [(1, ("咖啡豆怎么保存？", ""))]
+
+
+def test_a_jsonl_file_of_nothing_has_no_rows(file: Path) -> None:
+    assert objects_of(file, "") == []
+    assert objects_of(file, "\n \n") == []
+
+
+EXPECTED = "expected is an object with the texts q and a and a list of texts, indexes"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"q": "x"', "broken JSON (Expecting ',' delimiter)"),
+        ("q,a", "broken JSON (Expecting value)"),
+        ('{"q": "x"} {"q": "y"}', "broken JSON (Extra data)"),
+        ('["x", "y"]', "this is no JSON object"),
+        ('"x"', "this is no JSON object"),
+        ("null", "this is no JSON object"),
+        ('{"q": 1}', "q, a or indexes is not of its type"),
+        ('{"q": ["x"]}', "q, a or indexes is not of its type"),
+        ('{"q": "x", "a": {}}', "q, a or indexes is not of its type"),
+        ('{"q": "x", "indexes": "y"}', "q, a or indexes is not of its type"),
+        ('{"q": "x", "indexes": ["y", 1]}', "q, a or indexes is not of its type"),
+        ('{"q": "x", "indexes": {"y": "z"}}', "q, a or indexes is not of its type"),
+        ('{"q": "x", "answer": "y"}', "the object has the keys 'q', 'answer'"),
+        ('{"q": "\\ud800"}', "a text has half a surrogate pair in it, which is no Unicode text"),
+    ],
+)
+def test_a_broken_object_is_told_by_its_line(file: Path, line: str, reason: str) -> None:
+    """What came before it can be read."""
+    file.write_text(f'{{"q": "q1"}}\n\n{line}\n{{"q": "q4"}}\n')
+    with open_table(file, "shown.jsonl") as table:
+        assert next(table.rows).cells == ("q1", "")
+        with pytest.raises(UnreadableFile) as raised:
+            next(table.rows)
+    assert raised.value.message == f"shown.jsonl, line 3: {reason}; {EXPECTED}"
+
+
+def test_an_object_that_is_too_deep_is_told_by_its_line(file: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"^shown\.jsonl, line 1: "):
+        objects_of(file, "[" * 100_000 + "\n")
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.text('ab\n\r\u2028,"{}'))
+    )
+)
+def test_what_was_written_as_jsonl_is_read(
+    tmp_path_factory: pytest.TempPathFactory, items: list[tuple[str, str]]
+) -> None:
+    file = tmp_path_factory.mktemp("jsonl") / "f.jsonl"
+    lines = [json.dumps({"q": q, "a": a}) for q, a in items]
+    assert objects_of(file, "".join(f"{line}\n" for line in lines)) == [
+        (place, item) for place, item in enumerate(items, start=1)
+    ]

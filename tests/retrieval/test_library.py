@@ -1,6 +1,8 @@
 """The library: what is added is found, exactly and once; what is deleted is not."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ from retrieval.types import (
     Changes,
     Collection,
     Dataset,
+    IndexDifferences,
     PassageBlock,
     RecordDraft,
     Score,
@@ -36,8 +39,8 @@ from retrieval.types import (
     SearchResult,
     VerifyReport,
 )
-from retrieval.vectors.flat import FlatIndex
-from retrieval.vectors.snapshot import load_snapshot, save_snapshot
+from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, VectorIndex
+from retrieval.vectors.snapshot import save_snapshot
 from tests.doubles import DialEmbedder, GridEmbedder, HashEmbedder
 from tests.oracle import expected_quotes
 
@@ -494,6 +497,104 @@ def test_a_collection_forbidden_in_one_dataset_leaves_another_alone(tmp_path: Pa
     assert found(ask(dial, first, second)) == [(record_id, 0.5)]
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_forbidding_is_a_filter_like_any_other(tmp_path: Path, is_folded: bool) -> None:
+    """What is left is found as if the rest were not there, before, beside and after adds and deletes."""
+    folds = FOLDS if is_folded else DEFAULT_FOLDS
+    with Library.open(tmp_path, GridEmbedder(), folds=folds) as library:
+        dataset, collection = place_for_records(library)
+        collections = [collection, *(library.store.create_collection(dataset.id, name) for name in "bc")]
+        records = {
+            one.id: add(library, one, *(RecordDraft(f"{place} {n}", "", (f"q{n}",)) for n in range(40)))
+            for place, one in enumerate(collections)
+        }
+        # Ties are in the order of adding.
+        for forbidden in ([0], [2], [0, 1], [1, 2], [0, 1, 2], []):
+            for place, one in enumerate(collections):
+                forbid(tmp_path, one, place in forbidden)
+            record_id = next(iter(records[collections[0].id]))
+            library.delete_records(dataset.id, [record_id])
+            del records[collections[0].id][record_id]
+            records[collections[2].id] |= add(library, collections[2], RecordDraft(f"new {forbidden}"))
+            library.settle()
+            open_records = {
+                record_id: draft
+                for place, one in enumerate(collections)
+                if place not in forbidden
+                for record_id, draft in records[one.id].items()
+            }
+            for text in ("0 5", "q7", "what?"):
+                request = SearchRequest(text, [dataset.id], 0.0, 600)
+                assert found(library.search(request)) == expected_quotes(
+                    GridEmbedder(), open_records, request
+                )
+        assert library.index_status(dataset.id).has_graph == is_folded
+
+
+# Folding
+
+FOLDS = FoldPolicy(exact_limit=20)
+"""More than 20 passages become a graph."""
+
+
+def test_what_is_folded_is_found_as_before(tmp_path: Path) -> None:
+    with Library.open(tmp_path, GridEmbedder(), folds=FOLDS) as library:
+        dataset, collection = place_for_records(library)
+        records = add(
+            library, collection, *(RecordDraft(f"q{number}", "", (f"i{number}",)) for number in range(60))
+        )
+        assert_holds_exactly(library, dataset, records)
+        library.settle()
+        status = library.index_status(dataset.id)
+        assert (status.has_graph, status.sealed, status.flat) == (True, 120, 0)
+        assert_holds_exactly(library, dataset, records)
+        records |= add(library, collection, *(RecordDraft(f"r{number}") for number in range(9)))
+        for record_id in list(records)[5:25]:
+            library.delete_records(dataset.id, [record_id])
+            del records[record_id]
+        assert_holds_exactly(library, dataset, records)
+        library.settle()
+        status = library.index_status(dataset.id)
+        assert (status.has_graph, status.sealed, status.flat, status.removed) == (True, 89, 0, 0)
+        assert_holds_exactly(library, dataset, records)
+    with Library.open(tmp_path, GridEmbedder(), folds=FOLDS) as library:
+        assert_holds_exactly(library, dataset, records)
+        status = library.index_status(dataset.id)
+        assert (status.passages, status.sealed, status.flat, status.has_graph) == (89, 89, 0, True)
+
+
+def test_a_rebuilt_index_finds_the_same(tmp_path: Path) -> None:
+    with Library.open(tmp_path, GridEmbedder(), folds=FOLDS) as library:
+        dataset, collection = place_for_records(library)
+        records = add(library, collection, *(RecordDraft(f"q{number}") for number in range(60)))
+        ask(library, dataset)
+        before = library.load_index(dataset.id)
+        steps: list[tuple[int, int]] = []
+        status = library.rebuild(dataset.id, lambda done, total: steps.append((done, total)))
+        assert (status.sealed, status.flat, status.has_graph, status.is_loaded) == (60, 0, True, True)
+        assert steps[-1] == (60, 60)
+        assert library.load_index(dataset.id) is not before
+        assert_holds_exactly(library, dataset, records)
+        for call in (library.rebuild, library.load_index, library.index_status):
+            with pytest.raises(DatasetNotFound, match="f" * 24):
+                call("f" * 24)
+
+
+def test_datasets_that_do_not_fit_into_memory_together_are_searched_together(tmp_path: Path) -> None:
+    with Library.open(tmp_path, GridEmbedder(), index_memory=100, folds=FOLDS) as library:
+        datasets: list[Dataset] = []
+        records: dict[str, RecordDraft] = {}
+        for name in ("one", "two", "three"):
+            dataset, collection = place_for_records(library, name)
+            datasets.append(dataset)
+            records |= add(library, collection, *(RecordDraft(f"{name} {number}") for number in range(30)))
+        for text in ("one 5", "three 7"):
+            request = SearchRequest(text, [dataset.id for dataset in datasets], limit=1000)
+            assert found(library.search(request)) == expected_quotes(GridEmbedder(), records, request)
+            library.settle()
+        assert sum(library.index_status(dataset.id).is_loaded for dataset in datasets) == 1
+
+
 # Deleting
 
 
@@ -838,13 +939,13 @@ def test_verify_counts_passages_by_dataset(grid: Library) -> None:
 
 def swap_two(passages: PassageBlock) -> PassageBlock:
     order = np.arange(len(passages))
-    order[[2, 5]] = [5, 2]
+    order[[1, 5]] = [5, 1]
     return PassageBlock(passages.ids, passages.collection_keys, passages.embeddings[order])
 
 
 def relabel_one(passages: PassageBlock) -> PassageBlock:
     keys = passages.collection_keys.copy()
-    keys[3] += 1
+    keys[1] += 1
     return PassageBlock(passages.ids, keys, passages.embeddings)
 
 
@@ -856,36 +957,52 @@ def renumber_last(passages: PassageBlock) -> PassageBlock:
 
 def turn_one(passages: PassageBlock) -> PassageBlock:
     embeddings = passages.embeddings.copy()
-    embeddings[0, 0] = np.nextafter(embeddings[0, 0], np.float16(1))
+    embeddings[1, 0] = np.nextafter(embeddings[1, 0], np.float16(1))
     return PassageBlock(passages.ids, passages.collection_keys, embeddings)
 
 
-@pytest.mark.parametrize("tamper", [swap_two, relabel_one, renumber_last, turn_one])
+@pytest.mark.parametrize(
+    ("tamper", "differences"),
+    [
+        (swap_two, IndexDifferences(changed=2)),
+        (relabel_one, IndexDifferences(misfiled=1)),
+        (renumber_last, IndexDifferences(missing=1, surplus=1)),
+        (turn_one, IndexDifferences(changed=1)),
+    ],
+)
 def test_verify_makes_a_tampered_index_again(
-    tmp_path: Path, tamper: Callable[[PassageBlock], PassageBlock]
+    tmp_path: Path, tamper: Callable[[PassageBlock], PassageBlock], differences: IndexDifferences
 ) -> None:
     """The snapshot is whole and of the right count: only a comparison with the store can tell."""
     with Library.open(tmp_path, GridEmbedder()) as library:
         dataset, collection = place_for_records(library)
-        records = add(library, collection, *(RecordDraft(f"q{number}") for number in range(10)))
+        records = add(library, collection, *(RecordDraft(f"q{number}") for number in range(60)))
         healthy, collection = place_for_records(library, "healthy")
         add(library, collection, RecordDraft("q"))
         ask(library, dataset, healthy)
-    path = tmp_path / "indexes" / f"{dataset.id}.npz"
-    snapshot = load_snapshot(path, dataset.model, last_sequence=1000)
-    assert snapshot is not None
-    index = FlatIndex(64)
-    index.apply(Changes(tamper(snapshot.added), snapshot.removed, snapshot.watermark + 1, is_last=True))
-    save_snapshot(index, dataset.model, path)
+        passages = library.store.changes_after(dataset.id, 0, 100).added
+        last = library.store.last_sequence()
+    index = VectorIndex(64, DEFAULT_FOLDS)
+    index.apply(Changes(tamper(passages), np.empty(0, dtype=np.int64), last, is_last=True))
+    save_snapshot(*index.exact_part(), dataset.model, tmp_path / "indexes" / dataset.id)
     with reopened(tmp_path, GridEmbedder()) as library:
         report = library.verify()
-        assert report == VerifyReport(indexes_rebuilt=("d",), passages={"d": 10, "healthy": 1})
+        assert report == VerifyReport(differences={"d": differences}, passages={"d": 60, "healthy": 1})
         assert not report.is_clean
         assert library.verify().is_clean
         request = SearchRequest("q7", [dataset.id], limit=MAX_LIMIT)
         assert found(library.search(request)) == expected_quotes(GridEmbedder(), records, request)
     with reopened(tmp_path, GridEmbedder()) as library:
         assert library.verify().is_clean
+
+
+def test_verify_tells_how_far_it_is_over_all_datasets(grid: Library) -> None:
+    for name, count in (("one", 3), ("two", 5)):
+        _, collection = place_for_records(grid, name)
+        add(grid, collection, *(RecordDraft(f"q{number}") for number in range(count)))
+    steps: list[tuple[int, int]] = []
+    assert grid.verify(lambda done, total: steps.append((done, total))).is_clean
+    assert steps == [(3, 8), (8, 8)]
 
 
 def test_records_of_another_dataset_are_not_deleted(library: Library) -> None:
@@ -897,6 +1014,79 @@ def test_records_of_another_dataset_are_not_deleted(library: Library) -> None:
     assert [quote.record.id for quote in library.search(SearchRequest("kept", [other.id])).quotes] == [
         record_id
     ]
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_ids_of_other_datasets_are_ignored_among_own_ones(grid: Library, is_loaded: bool) -> None:
+    mine, collection = place_for_records(grid, "mine")
+    own = add(grid, collection, *(RecordDraft(f"q{number}") for number in range(6)))
+    other, collection = place_for_records(grid, "other")
+    foreign = add(grid, collection, *(RecordDraft(f"q{number}") for number in range(6)))
+    if is_loaded:
+        ask(grid, mine, other)
+    gone = list(own)[1:4]
+    grid.delete_records(mine.id, [*foreign, *gone, "0" * 24, *gone])
+    for record_id in gone:
+        del own[record_id]
+    for dataset, records in ((mine, own), (other, foreign)):
+        request = SearchRequest("q2", [dataset.id], limit=MAX_LIMIT)
+        assert found(grid.search(request)) == expected_quotes(GridEmbedder(), records, request)
+    assert grid.verify() == VerifyReport(passages={"mine": 3, "other": 6})
+
+
+CLOSE_BESIDE_SEARCHES = """
+import faulthandler, sys, threading
+from pathlib import Path
+from retrieval.errors import QuotebaseError
+from retrieval.library import Library
+from retrieval.types import RecordDraft, SearchRequest
+from retrieval.vectors.index import FoldPolicy
+from tests.doubles import HashEmbedder
+
+faulthandler.enable()
+for turn in range(6):
+    library = Library.open(Path(sys.argv[1]) / str(turn % 2), HashEmbedder(), folds=FoldPolicy(exact_limit=200))
+    name = f"d{turn}"
+    dataset = library.create_dataset(name)
+    collection = library.ensure_collection(dataset.id, "c")
+    library.add_records(collection, [RecordDraft(f"question {turn} {number}") for number in range(300)])
+    library.settle()
+    ids = [one.id for one in library.store.list_datasets()]
+    under_way = threading.Barrier(7)
+    ends = []
+
+    def search(who):
+        try:
+            for number in range(1_000_000):
+                library.search(SearchRequest(f"question {who} {number}", ids))
+                if number == 2:
+                    under_way.wait()
+        except QuotebaseError as error:
+            ends.append(type(error).__name__)
+
+    threads = [threading.Thread(target=search, args=(who,)) for who in range(6)]
+    for thread in threads:
+        thread.start()
+    under_way.wait()
+    library.close()
+    for thread in threads:
+        thread.join()
+    print(*ends)
+"""
+
+
+def test_closing_beside_searches_ends_them_and_nothing_else(tmp_path: Path) -> None:
+    """In a process of its own, which a search in files that are gone would end."""
+    child = subprocess.run(
+        [sys.executable, "-c", CLOSE_BESIDE_SEARCHES, str(tmp_path)],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout == 6 * (" ".join(6 * ["StoreUnavailable"]) + "\n")
 
 
 def test_a_closed_library_says_so(tmp_path: Path, embedder: HashEmbedder) -> None:

@@ -1,6 +1,6 @@
 """Repeats, threshold and budgets: pure steps from candidates to quotes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -72,23 +72,23 @@ def test_the_best_of_each_content_stays_in_its_place() -> None:
         quote("prices", "10", score=0.5),
         quote("Prices", "(10)", score=0.4),
     ]
-    assert drop_repeats(quotes) == [quotes[0], quotes[1], quotes[3], quotes[4]]
+    assert list(drop_repeats(quotes)) == [quotes[0], quotes[1], quotes[3], quotes[4]]
 
 
 def test_no_quotes_no_repeats() -> None:
-    assert drop_repeats([]) == []
+    assert list(drop_repeats([])) == []
 
 
 @given(st.lists(st.text("ab?! ", max_size=3)))
 def test_dropping_repeats_keeps_the_first_of_each_key_and_is_idempotent(texts: list[str]) -> None:
     quotes = [quote(text) for text in texts]
-    kept = drop_repeats(quotes)
+    kept = list(drop_repeats(quotes))
     keys = [content_key(one.record) for one in kept]
     assert len(set(keys)) == len(keys)
     assert set(keys) == {content_key(one.record) for one in quotes}
     first = {content_key(one.record): one for one in reversed(quotes)}
     assert kept == [one for place, one in enumerate(quotes) if one is first[keys_of(quotes)[place]]]
-    assert drop_repeats(kept) == kept
+    assert list(drop_repeats(kept)) == kept
 
 
 def keys_of(quotes: Sequence[Quote]) -> list[str]:
@@ -101,17 +101,17 @@ def keys_of(quotes: Sequence[Quote]) -> list[str]:
 def test_similarity_is_inclusive() -> None:
     just_below, just_above = (float(np.nextafter(0.7, direction)) for direction in (0, 1))
     quotes = [quote(score=score) for score in (1.0, just_above, 0.7, just_below, 0.0)]
-    assert apply_similarity(quotes, just_above) == quotes[:2]
-    assert apply_similarity(quotes, 0.7) == quotes[:3]
-    assert apply_similarity(quotes, just_below) == quotes[:4]
-    assert apply_similarity(quotes, 0.0) == quotes
-    assert apply_similarity(quotes, 1.0) == quotes[:1]
+    assert list(apply_similarity(quotes, just_above)) == quotes[:2]
+    assert list(apply_similarity(quotes, 0.7)) == quotes[:3]
+    assert list(apply_similarity(quotes, just_below)) == quotes[:4]
+    assert list(apply_similarity(quotes, 0.0)) == quotes
+    assert list(apply_similarity(quotes, 1.0)) == quotes[:1]
 
 
 def test_the_first_score_decides() -> None:
     reranked = Quote(record("q"), "collection", (Score("rerank", 0.2, 0), Score("embedding", 0.9, 3)), 1)
     assert reranked.score == 0.2
-    assert apply_similarity([reranked], 0.5) == []
+    assert list(apply_similarity([reranked], 0.5)) == []
 
 
 # Budgets
@@ -174,3 +174,71 @@ def test_more_candidates_cannot_change_what_is_full(
         assert with_more.quotes[: len(budgeted.quotes)] == budgeted.quotes
         # It was worth looking further: the cheapest quote would have been taken.
         assert costs(apply_budget(costing(*tokens, 1), limit, top_k)) == [*tokens, 1]
+
+
+# Laziness: a step asks for no more than it needs, because each further quote is read from the store
+
+
+class Counted:
+    """Quotes that count how many of them were asked for."""
+
+    def __init__(self, quotes: Sequence[Quote]) -> None:
+        self._quotes = quotes
+        self.asked = 0
+
+    def __iter__(self) -> Iterator[Quote]:
+        for one in self._quotes:
+            self.asked += 1
+            yield one
+
+
+@pytest.mark.parametrize(
+    ("limit", "top_k", "asked"),
+    [
+        (1000, 1, 1),
+        (1000, 3, 3),
+        (1000, None, 6),
+        (20, None, 2),
+        (19, None, 2),
+        (21, None, 3),
+        (10, None, 1),
+        (9, None, 1),
+    ],
+)
+def test_a_budget_asks_for_nothing_behind_the_quote_that_fills_it(
+    limit: int, top_k: int | None, asked: int
+) -> None:
+    source = Counted(costing(10, 10, 10, 10, 10, 10))
+    apply_budget(source, limit, top_k)
+    assert source.asked == asked
+
+
+def test_nothing_is_asked_for_before_somebody_wants_it() -> None:
+    source = Counted([quote(f"q{number}") for number in range(4)])
+    steps = apply_similarity(drop_repeats(source), 0.5)
+    assert source.asked == 0
+    next(steps)
+    assert source.asked == 1
+
+
+def test_repeats_and_what_is_below_the_threshold_are_asked_for_only_up_to_the_next_that_counts() -> None:
+    quotes = [
+        quote("a", score=0.9),
+        quote("a!", score=0.8),
+        quote("b", score=0.25),
+        quote("c", score=0.75),
+        quote("d", score=0.7),
+    ]
+    source = Counted(quotes)
+    steps = apply_similarity(drop_repeats(source), 0.5)
+    assert next(steps) is quotes[0]
+    assert source.asked == 1
+    assert next(steps) is quotes[3]
+    assert source.asked == 4
+
+
+def test_the_whole_line_of_steps_stops_with_the_budget() -> None:
+    source = Counted([quote("same"), quote("same!"), quote("other"), quote("third"), quote("fourth")])
+    budgeted = apply_budget(apply_similarity(drop_repeats(source), 0.0), 1000, 2)
+    assert [kept.record.q for kept in budgeted.quotes] == ["same", "other"]
+    assert source.asked == 3

@@ -1,5 +1,6 @@
 """``python -m benchmarks quality FOLDER`` and ``python -m benchmarks embedding``."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the whole report as 
 CacheDir = Annotated[
     Path, typer.Option(envvar="QUOTEBASE_CACHE_DIR", help="Where the bundled model is unpacked.")
 ]
+
+speed = typer.Typer(help="How fast it is.", no_args_is_help=True)
+app.add_typer(speed, name="speed")
+
+QUERIES = 2000
 
 
 def _say(text: str) -> None:
@@ -56,6 +62,38 @@ def embedding(
     from benchmarks.embedding import measure_embedding
 
     print_report(measure_embedding(bulk, BundledEmbedder(cache_dir), rows, rounds, _say), as_json)
+
+
+@speed.command("vectors")
+def speed_vectors(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    most: Annotated[
+        int,
+        typer.Option(min=10_000, help="Stop at the last of 10, 30, 100, 300 and 1,000 thousand within this."),
+    ] = 1_000_000,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """The vector engine from 10,000 passages on: recall, latency, memory, start, filters, deletes, HTTP, peers."""
+    from benchmarks.corpus import read_corpus
+    from benchmarks.vectors import SIZES, measure_vectors
+    from retrieval.embedding import binding
+
+    embedder = BundledEmbedder(cache_dir)
+    corpus = read_corpus(bulk, embedder, cache_dir, QUERIES, _say)
+    sizes = [size for size in SIZES if size <= most]
+    print_report(measure_vectors(bulk, corpus, binding(embedder), cache_dir, sizes, _say), as_json)
+
+
+@app.command()
+def report() -> None:
+    """Make the README's tables and plots from the reports in benchmarks/results."""
+    from benchmarks.readme import PLOT, ROOT, VECTORS, fill_readme, plot_growth
+
+    vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
+    readme = ROOT / "README.md"
+    readme.write_text(fill_readme(readme.read_text(encoding="utf-8"), vectors), encoding="utf-8")
+    plot_growth(vectors, PLOT)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""A server under concurrent searches: as users run it, and with each query embedded by itself."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import httpx2
+import numpy as np
+
+START_S = 120
+
+# The same program, but for how a question becomes an embedding.
+UNBATCHED = """
+from retrieval.embedding.queries import QueryEmbeddings
+QueryEmbeddings.embed = lambda self, text: self._embedder.embed_queries([text])
+from api.cli import main
+main()
+"""
+
+
+def measure_http(
+    data_dir: Path, cache_dir: Path, dataset_id: str, questions: Sequence[str], clients: int
+) -> dict[str, Any]:
+    """Each question once, with and without batching; half of them for each, so that none is known."""
+    half = len(questions) // 2
+    warm, questions = questions[:32], questions[32:]
+    results: dict[str, Any] = {"clients": clients, "questions": half}
+    modes = {
+        "batched": (["-c", "from api.cli import main; main()"], questions[:half]),
+        "unbatched": (["-c", UNBATCHED], questions[half : 2 * half]),
+    }
+    for mode, (program, asked) in modes.items():
+        with _server(program, data_dir, cache_dir) as (url, key):
+            _ask_all(url, key, dataset_id, warm, clients)
+            results[mode] = _ask_all(url, key, dataset_id, asked, clients)
+    results["times_as_many_requests"] = round(
+        results["batched"]["requests_per_s"] / results["unbatched"]["requests_per_s"], 2
+    )
+    return results
+
+
+@contextmanager
+def _server(program: Sequence[str], data_dir: Path, cache_dir: Path) -> Iterator[tuple[str, str]]:
+    """Its address and an admin key; stopped at the end."""
+    environment = {
+        **os.environ,
+        "QUOTEBASE_DATA_DIR": str(data_dir),
+        "QUOTEBASE_CACHE_DIR": str(cache_dir),
+        "QUOTEBASE_LOG_LEVEL": "warning",
+    }
+    created = subprocess.run(
+        [sys.executable, "-c", "from api.cli import main; main()", "keys", "create", "--admin"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    process = subprocess.Popen(
+        [sys.executable, *program, "serve", "--port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield _address(process), created.stdout.split()[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _address(process: "subprocess.Popen[str]") -> str:
+    """Where the server says it listens."""
+    assert process.stdout is not None
+    deadline = threading.Timer(START_S, process.kill)
+    deadline.start()
+    try:
+        for line in process.stdout:
+            if found := re.search(r"listens on (\S+)", line):
+                return found[1]
+    finally:
+        deadline.cancel()
+    raise RuntimeError("the server did not start")
+
+
+def _ask_all(url: str, key: str, dataset_id: str, questions: Sequence[str], clients: int) -> dict[str, float]:
+    waiting: Queue[str] = Queue()
+    for question in questions:
+        waiting.put(question)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        taken = [pool.submit(_ask, url, key, dataset_id, waiting) for _ in range(clients)]
+        latencies = [ms for one in taken for ms in one.result()]
+    seconds = time.perf_counter() - started
+    return {
+        "requests_per_s": round(len(questions) / seconds, 1),
+        "p50_ms": round(float(np.percentile(latencies, 50)), 1),
+        "p99_ms": round(float(np.percentile(latencies, 99)), 1),
+    }
+
+
+def _ask(url: str, key: str, dataset_id: str, waiting: "Queue[str]") -> list[float]:
+    """One client: the next question as soon as the last is answered."""
+    latencies: list[float] = []
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
+        while True:
+            try:
+                text = waiting.get_nowait()
+            except Empty:
+                return latencies
+            started = time.perf_counter()
+            reply = client.post(
+                "/api/core/dataset/searchTest", json={"datasetId": dataset_id, "text": text, "topK": 10}
+            )
+            reply.raise_for_status()
+            latencies.append((time.perf_counter() - started) * 1000)

@@ -82,10 +82,16 @@ def _texts(texts: Mapping[str, Any]) -> str:
             f"{texts['times_bare_hnsw']} ×",
         ),
         (
-            f"Chroma {chroma['version']}, PersistentClient with documents",
-            chroma["recall_at_10"],
-            chroma["queries_per_s"],
+            f"Chroma {chroma['version']}, PersistentClient with documents, its defaults",
+            chroma["default"]["recall_at_10"],
+            chroma["default"]["queries_per_s"],
             f"{texts['times_chroma']} ×",
+        ),
+        (
+            f"the same with ef_search {chroma['same_recall'].get('ef_search', 'as it is')}",
+            chroma["same_recall"]["recall_at_10"],
+            chroma["same_recall"]["queries_per_s"],
+            f"{texts['times_chroma_at_same_recall']} ×",
         ),
     )
 

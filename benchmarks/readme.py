@@ -17,7 +17,7 @@ GROWTH = {
     "resident, bytes a passage": "resident_bytes_per_passage",
     "start from the snapshot, s": "start_s",
     "all adds until here, s": "add_s",
-    "waiting for folds after them, s": "fold_s",
+    "then loading and folding, s": "fold_s",
 }
 
 

@@ -1,7 +1,8 @@
 """Embeddings of questions: those asked at the same time are computed together, those asked again are known.
 
 A question that comes alone is embedded at once. While it is, others gather; when it is done they are
-embedded as one batch, which costs little more than one of them.
+embedded as one batch, which takes less than one by one would (``python -m benchmarks speed vectors``
+asks both ways, with 16 clients over HTTP).
 """
 
 import threading

@@ -86,7 +86,7 @@ model, beyond them copies with noise of length 0.2; 2,000 questions of further r
 | resident, bytes a passage | 950 | 950 |
 | start from the snapshot, s | 0.21 | 0.21 |
 | all adds until here, s | 3.4 | 3.4 |
-| waiting for folds after them, s | 0.5 | 0.5 |
+| then loading and folding, s | 0.5 | 0.5 |
 
 ![Growth](benchmarks/results/vectors.png)
 

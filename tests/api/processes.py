@@ -52,6 +52,8 @@ def start(arguments: Sequence[str | Path], data_dir: Path, **settings: str) -> s
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        # A shell lets what it starts in the background ignore it, and so would the test's own children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -295,18 +295,15 @@ class Library:
     def _quotes(self, hits: Sequence[Hit]) -> Iterator[Quote]:
         """A quote for each record, scored by its best passage; records are read as they are asked for."""
         seen: set[str] = set()
-        collections: dict[str, Collection] = {}
         for page in batched(hits, PAGE):
-            records = self.store.records_of([hit.passage_id for hit in page])
-            unknown = {record.collection_id for record in records.values()} - collections.keys()
-            collections |= self.store.find_collections(unknown)
+            sources = self.store.sources_of([hit.passage_id for hit in page])
             for hit in page:
-                record = records.get(hit.passage_id)
-                if record is None or record.id in seen or record.collection_id not in collections:
-                    continue
-                score = Score("embedding", hit.score, len(seen))
-                seen.add(record.id)
-                yield Quote(record, collections[record.collection_id].name, (score,), hit.passage_id)
+                # Those deleted since they were found are gone.
+                record, collection_name = sources.get(hit.passage_id, (None, ""))
+                if record is not None and record.id not in seen:
+                    score = Score("embedding", hit.score, len(seen))
+                    seen.add(record.id)
+                    yield Quote(record, collection_name, (score,), hit.passage_id)
 
     # Upkeep
 

@@ -78,10 +78,6 @@ class Store(Protocol):
         """Oldest first. Raises DatasetNotFound."""
         ...
 
-    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
-        """Those that exist, by id."""
-        ...
-
     def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
         """Keys of the collections that are not to be searched."""
         ...
@@ -118,8 +114,8 @@ class Store(Protocol):
         """Those of the ids that are of records of the dataset, each once."""
         ...
 
-    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
-        """The record of each passage; passages that are gone are left out."""
+    def sources_of(self, passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
+        """The record of each passage, with the name of its collection; passages that are gone are left out."""
         ...
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:

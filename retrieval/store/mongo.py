@@ -127,10 +127,6 @@ class MongoStore:
             docs.to_collection(doc) for doc in self._tables.in_order("collections", {"dataset": dataset.id})
         ]
 
-    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
-        found = self._tables.among("collections", "_id", collection_ids)
-        return {doc["_id"]: docs.to_collection(doc) for doc in found}
-
     def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
         found = self._tables.in_order("collections", {"dataset": dataset_id, "forbid": True}, "no")
         return frozenset(doc["no"] for doc in found)
@@ -179,11 +175,19 @@ class MongoStore:
         found = self._tables.among("records", "_id", record_ids, "dataset")
         return [doc["_id"] for doc in found if doc["dataset"] == dataset_id]
 
-    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
+    def sources_of(self, passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
         passages = self._tables.among("passages", "_id", passage_ids, "record")
-        records = self._tables.among("records", "_id", (passage["record"] for passage in passages))
-        by_id = {doc["_id"]: docs.to_record(doc) for doc in records}
-        return {doc["_id"]: by_id[doc["record"]] for doc in passages if doc["record"] in by_id}
+        records = self._tables.among("records", "_id", {passage["record"] for passage in passages})
+        collections = self._tables.among(
+            "collections", "_id", {doc["collection_id"] for doc in records}, "name"
+        )
+        names = {doc["_id"]: doc["name"] for doc in collections}
+        sources = {
+            doc["_id"]: (docs.to_record(doc), names[doc["collection_id"]])
+            for doc in records
+            if doc["collection_id"] in names
+        }
+        return {doc["_id"]: sources[doc["record"]] for doc in passages if doc["record"] in sources}
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         passages: dict[str, tuple[Passage, ...]] = {}

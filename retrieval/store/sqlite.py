@@ -237,12 +237,6 @@ class SqliteStore:
             _collection(row) for row in self._rows(f"{_COLLECTION} WHERE d.id = ? ORDER BY c.key", dataset_id)
         ]
 
-    def find_collections(self, collection_ids: AnyOf[str]) -> dict[str, Collection]:
-        if not collection_ids:
-            return {}
-        rows = self._rows(f"{_COLLECTION} WHERE c.id IN {_GIVEN}", json.dumps(list(collection_ids)))
-        return {row[0]: _collection(row) for row in rows}
-
     def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
         rows = self._rows(
             """SELECT key FROM collections WHERE forbid = 1
@@ -304,13 +298,13 @@ class SqliteStore:
         )
         return [row[0] for row in rows]
 
-    def records_of(self, passage_ids: Sequence[int]) -> dict[int, Record]:
+    def sources_of(self, passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
         rows = self._rows(
-            f"""SELECT p.id, {_RECORD} FROM passages p JOIN records r ON r.key = p.record_key {_OF_COLLECTION}
-            WHERE p.id IN {_GIVEN}""",
+            f"""SELECT p.id, c.name, {_RECORD} FROM passages p JOIN records r ON r.key = p.record_key
+            {_OF_COLLECTION} WHERE p.id IN {_GIVEN}""",
             json.dumps(list(passage_ids)),
         )
-        return {row[0]: _record(row[1:]) for row in rows}
+        return {row[0]: (_record(row[2:]), row[1]) for row in rows}
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         rows = self._rows(

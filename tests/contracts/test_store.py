@@ -209,7 +209,7 @@ class TestCollections:
         assert store.list_collections(dataset.id) == [kept]
         assert store.list_records(kept.id) == list(stays.records)
         assert (store.count_records(dataset.id), store.count_passages(dataset.id)) == (2, 2)
-        assert store.records_of(lost.passages.ids.tolist()) == {}
+        assert store.sources_of(lost.passages.ids.tolist()) == {}
         changes = store.changes_after(dataset.id, int(stays.passages.ids[-1]), 10)
         assert changes.removed.tolist() == lost.passages.ids.tolist()
 
@@ -217,26 +217,6 @@ class TestCollections:
         store.delete_collection(collection.id)
         assert store.list_collections(collection.dataset_id) == []
         assert store.last_sequence() == collection.key
-
-    def test_several_are_found_by_id(self, store: Store, dataset: Dataset) -> None:
-        other = store.create_dataset("other", MODEL)
-        a, b, c = (
-            store.create_collection(dataset.id, "a", ["tag"]),
-            store.create_collection(dataset.id, "b"),
-            store.create_collection(other.id, "a"),
-        )
-        assert store.find_collections([c.id, a.id]) == {a.id: a, c.id: c}
-        assert store.find_collections({a.id, b.id, UNKNOWN}) == {a.id: a, b.id: b}
-        assert store.find_collections([b.id, b.id]) == {b.id: b}
-        assert store.find_collections([UNKNOWN]) == store.find_collections([]) == {}
-        assert store.find_collections({b.id: 1}.keys()) == {b.id: b}
-        store.delete_collection(b.id)
-        store.delete_dataset(other.id)
-        assert store.find_collections([a.id, b.id, c.id]) == {a.id: a}
-
-    def test_more_than_one_query_takes_are_found(self, store: Store, collection: Collection) -> None:
-        unknown = [f"{number:024x}" for number in range(1, 2200)]
-        assert store.find_collections([*unknown, collection.id]) == {collection.id: collection}
 
     def test_keys_of_the_forbidden(self, place: Place, store: Store, dataset: Dataset) -> None:
         other = store.create_dataset("other", MODEL)
@@ -248,7 +228,7 @@ class TestCollections:
         assert store.forbidden_keys(dataset.id) == {a.key, c.key}
         assert isinstance(store.forbidden_keys(dataset.id), frozenset)
         assert store.forbidden_keys(other.id) == store.forbidden_keys(UNKNOWN) == frozenset()
-        assert store.find_collections([a.id, b.id]) == {a.id: replace(a, forbid=True), b.id: b}
+        assert store.list_collections(dataset.id) == [replace(a, forbid=True), b, replace(c, forbid=True)]
         place.forbid(elsewhere.id)
         assert store.forbidden_keys(other.id) == {elsewhere.key}
         assert store.forbidden_keys(dataset.id) == {a.key, c.key}
@@ -388,7 +368,10 @@ class TestAdding:
         passage_ids = list(range(2, 1102))
         assert stored.passages.ids.tolist() == store.passage_ids_in(collection.id) == passage_ids
         assert store.list_records(collection.id, limit=2000) == list(stored.records)
-        assert store.records_of(passage_ids) == dict(zip(passage_ids, stored.records, strict=True))
+        assert store.sources_of(passage_ids) == {
+            passage_id: (record, collection.name)
+            for passage_id, record in zip(passage_ids, stored.records, strict=True)
+        }
         assert Index().catch_up(store, collection.dataset_id).passages == rows_of(stored.passages)
 
         hashes = [item.draft.content_hash for item in drafts]
@@ -466,13 +449,23 @@ class TestReading:
         assert pages == [["q0", "q1", "q2", "q3"], ["q4", "q5", "q6", "q7"], ["q8", "q9", "q10"]]
         assert store.list_records(one.id, limit=0) == []
 
-    def test_records_of_leaves_out_what_is_gone(self, store: Store, collection: Collection) -> None:
-        stored = store.add_records(collection, [embedded(q, "", "i") for q in "abc"])
+    def test_sources_of_leaves_out_what_is_gone(self, store: Store, dataset: Dataset) -> None:
+        one, two = store.create_collection(dataset.id, "one"), store.create_collection(dataset.id, "two")
+        stored = store.add_records(one, [embedded(q, "", "i") for q in "abc"])
         (a, a2, b, _, c, c2), (first, second, third) = stored.passages.ids.tolist(), stored.records
-        assert store.records_of([c2, a, a2, 99, 0, -1]) == {a: first, a2: first, c2: third}
+        other = store.add_records(two, [embedded("a")])
+        (d,), (fourth,) = other.passages.ids.tolist(), other.records
+        assert store.sources_of([c2, a, d, a2, 99, 0, -1]) == {
+            a: (first, "one"),
+            a2: (first, "one"),
+            c2: (third, "one"),
+            d: (fourth, "two"),
+        }
         store.delete_records([third.id])
-        assert store.records_of([a, b, c, c2, c2]) == {a: first, b: second}
-        assert store.records_of([]) == {}
+        assert store.sources_of([a, b, c, c2, c2]) == {a: (first, "one"), b: (second, "one")}
+        assert store.sources_of([]) == {}
+        store.delete_collection(one.id)
+        assert store.sources_of([a, b, d]) == {d: (fourth, "two")}
 
     def test_passages_of_leaves_out_what_is_gone(self, store: Store, collection: Collection) -> None:
         stored = store.add_records(collection, [embedded(q, "", "i") for q in "ab"])

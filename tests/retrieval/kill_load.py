@@ -278,8 +278,8 @@ class Worker:
         text = draft_of(record).passage_texts[-1]
         (hits,) = index.search(TextEmbedder().embed_queries([text]), 1000, ALIKE)
         assert len(hits) == is_there, f"record {record} of dataset {dataset_id}: {hits}"
-        records = self.library.store.records_of([hit.passage_id for hit in hits])
-        assert [number_of(found.q) for found in records.values()] == [record] * is_there
+        sources = self.library.store.sources_of([hit.passage_id for hit in hits])
+        assert [number_of(found.q) for found, _ in sources.values()] == [record] * is_there
         self.load.log.done(number, "search")
 
     def settle(self) -> None:

@@ -240,8 +240,8 @@ def find_all(library: Library, dataset: Dataset, own: list[int], gone: list[int]
             missed += 1
             (hits,) = index.search(query[None], len(index), ALIKE)
         found.append(hits[0].passage_id if len(hits) == 1 else None)
-    records = library.store.records_of([hit for hit in found if hit is not None])
-    finds = [number_of(records[hit].q) if hit in records else None for hit in found]
+    sources = library.store.sources_of([hit for hit in found if hit is not None])
+    finds = [number_of(sources[hit][0].q) if hit in sources else None for hit in found]
     if wrong := [
         (text, other) for (text, number), other in zip(wanted, finds, strict=True) if number != other
     ]:

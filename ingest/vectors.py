@@ -3,7 +3,6 @@
 The texts of a row are its q and a, then its index cells; a row that is refused has its vectors too.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -59,8 +58,8 @@ class VectorFile:
 
 def of_passages(draft: RecordDraft, vectors: Embeddings) -> Embeddings:
     """Those of the draft's passages, of the vectors of all its texts: a text that repeats counts once."""
-    texts: Sequence[str] = (draft.text, *draft.indexes)
-    return vectors[[texts.index(text) for text in draft.passage_texts]]
+    texts = [draft.text, *(index.strip() for index in draft.indexes)]
+    return vectors[[texts.index(text) for text in draft.texts]]
 
 
 def _open(path: Path, name: str) -> npt.NDArray[Any]:

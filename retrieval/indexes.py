@@ -184,13 +184,17 @@ class Indexes:
 
     # Changes
 
-    def publish(self, dataset: Dataset, passages: PassageBlock) -> None:
-        """Make stored passages searchable. An index that is not loaded will find them in the store."""
+    def publish(self, dataset: Dataset, passages: PassageBlock, removed: PassageIds) -> None:
+        """Make stored passages searchable, and others not, in one step.
+
+        An index that is not loaded will find out in the store.
+        """
         slot = self._slot(dataset.id)
         with slot.lock:
             index = slot.index
-        if index is not None and len(passages):
-            index.apply(Changes(passages, _NOTHING, int(passages.ids[-1]), is_last=True))
+        if index is not None and (len(passages) or len(removed)):
+            watermark = int(passages.ids[-1]) if len(passages) else index.watermark
+            index.apply(Changes(passages, removed, watermark, is_last=True))
             self._look_after(dataset.id, index)
 
     @contextmanager

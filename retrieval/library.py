@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,18 +19,20 @@ from typing import Self
 import numpy as np
 from filelock import FileLock, Timeout
 
+from retrieval.additions import Plan, Prepared, plan_by_key, plan_new
 from retrieval.batched import batched
 from retrieval.embedding import Embedder, binding
+from retrieval.embedding.passages import PassageEmbeddings
 from retrieval.embedding.queries import QueryEmbeddings
 from retrieval.embedding.ready import split_embeddings, to_unit_length
 from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
-    EmbedderUnavailable,
     InvalidRequest,
     ModelMismatch,
 )
 from retrieval.indexes import Indexes
+from retrieval.passages import to_passages, whole_passages
 from retrieval.quotes import apply_budget, apply_similarity, drop_repeats
 from retrieval.store import Store, open_store
 from retrieval.tokens import count_tokens
@@ -44,6 +47,7 @@ from retrieval.types import (
     Hit,
     IndexDifferences,
     IndexStatus,
+    PassageDraft,
     Quote,
     RecordDraft,
     Score,
@@ -84,7 +88,9 @@ class Library:
         self.store = store
         self.embedder = embedder
         self.queries = QueryEmbeddings(embedder)
+        self.passages = PassageEmbeddings(embedder)
         self._writing = threading.RLock()
+        self._exchanges = 0
         self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
         self._lock = lock
 
@@ -180,8 +186,8 @@ class Library:
         """Add what the collection does not have yet; when this returns it is durable and searchable.
 
         Args:
-            embeddings: ready-made ones, a row for each of the ``passage_texts`` of each draft, in
-                order; of any length but zero. Without them the model reads the texts.
+            embeddings: ready-made ones, a row for each of the ``texts`` of each draft, in order; of
+                any length but zero. Without them the model reads the texts.
 
         Raises:
             ModelMismatch: the dataset was made with another embedding model, or the embeddings are
@@ -189,29 +195,83 @@ class Library:
             InvalidRequest: the embeddings do not fit the drafts, or one has no direction.
             EmbedderUnavailable, StoreUnavailable, CollectionNotFound: nothing was added.
         """
-        dataset = self.bound_dataset(collection.dataset_id)
-        if embeddings is not None:
-            ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
-        by_hash: dict[bytes, int] = {}
-        for place, draft in enumerate(drafts):
-            by_hash.setdefault(draft.content_hash, place)
-        known = self.store.known_hashes(collection.id, by_hash.keys())
-        fresh = [place for digest, place in by_hash.items() if digest not in known]
-        if not fresh:
-            return AddResult(unchanged=len(drafts))
         if embeddings is None:
-            embedded, texts_read = self._embed([drafts[place] for place in fresh])
-        else:
-            embedded = [_embedded(drafts[place], ready[place]) for place in fresh]
-            texts_read = 0
-        with self._writing:
-            stored = self.store.add_records(collection, embedded)
-            self._indexes.publish(dataset, stored.passages)
-        return AddResult(
-            added=tuple(record.id for record in stored.records),
-            unchanged=len(drafts) - len(stored.records),
-            embedded=texts_read,
+            return self.commit(collection, self.embed(self.plan(collection, drafts)))
+        dataset = self.bound_dataset(collection.dataset_id)
+        ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
+        embedded = tuple(
+            _embedded(draft, whole_passages(draft), rows) for draft, rows in zip(drafts, ready, strict=True)
         )
+        return self.commit(collection, Prepared(len(drafts), embedded))
+
+    def plan(self, collection: Collection, drafts: Sequence[RecordDraft], by_key: bool = False) -> Plan:
+        """Which drafts have to be embedded and stored.
+
+        Args:
+            by_key: whether a draft takes the place of the record with its key.
+
+        Raises:
+            InvalidRequest: ``by_key``, and a draft has no key, or that of another.
+            ModelMismatch, CollectionNotFound, StoreUnavailable
+        """
+        self.bound_dataset(collection.dataset_id)
+        if by_key:
+            keys = [draft.key for draft in drafts]
+            return plan_by_key(drafts, self.store.known_records(collection.id, keys))
+        hashes = [draft.content_hash for draft in drafts]
+        return plan_new(drafts, self.store.known_hashes(collection.id, hashes))
+
+    def embed(self, plan: Plan) -> Prepared:
+        """The plan with embeddings. Texts of records that are replaced, and recent ones, cost nothing.
+
+        Raises:
+            EmbedderUnavailable, StoreUnavailable
+        """
+        replaced = [planned.record_id for planned in plan.planned if planned.record_id]
+        known = self.store.embeddings_of(replaced) if replaced else {}
+        passages = to_passages([planned.draft for planned in plan.planned], self.embedder)
+        texts = [passage.text for group in passages for passage in group]
+        rows, texts_read = self.passages.embed(texts, known)
+        embedded = tuple(
+            _embedded(
+                planned.draft, group, np.stack([rows[passage.text] for passage in group]), planned.record_id
+            )
+            for planned, group in zip(plan.planned, passages, strict=True)
+        )
+        return Prepared(plan.given, embedded, plan.gone, texts_read)
+
+    def commit(self, collection: Collection, prepared: Prepared) -> AddResult:
+        """Store what was prepared; when this returns it is durable, and searches find all of it.
+
+        No search finds a part of it, or neither the old nor the new of what it replaces.
+
+        Raises:
+            StoreUnavailable, CollectionNotFound: nothing has changed.
+        """
+        if not prepared.embedded and not prepared.gone:
+            return AddResult(unchanged=prepared.given)
+        replaced = {item.record_id for item in prepared.embedded} - {None}
+        with self._writing, self._exchanging(bool(replaced or prepared.gone)):
+            dataset = self.store.get_dataset(collection.dataset_id)
+            stored = self.store.add_records(collection, prepared.embedded, prepared.gone)
+            self._indexes.publish(dataset, stored.passages, stored.removed)
+        ids = [record.id for record in stored.records]
+        return AddResult(
+            added=tuple(record_id for record_id in ids if record_id not in replaced),
+            updated=tuple(record_id for record_id in ids if record_id in replaced),
+            unchanged=prepared.given - len(ids),
+            removed=len(prepared.gone),
+            embedded=prepared.texts_read,
+        )
+
+    @contextmanager
+    def _exchanging(self, is_exchange: bool) -> Iterator[None]:
+        """The count of exchanges is odd while records go and others come in their place."""
+        self._exchanges += is_exchange
+        try:
+            yield
+        finally:
+            self._exchanges += is_exchange
 
     def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
         """Delete those that the dataset has; from the moment this returns none of them is found."""
@@ -219,20 +279,6 @@ class Library:
             own = self.store.records_in(dataset_id, record_ids)
             with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
                 self.store.delete_records(own)
-
-    def _embed(self, drafts: Sequence[RecordDraft]) -> tuple[list[EmbeddedDraft], int]:
-        """The drafts with the embeddings of their passages, and how many texts the model read."""
-        texts = list(dict.fromkeys(text for draft in drafts for text in draft.passage_texts))
-        place = {text: row for row, text in enumerate(texts)}
-        embeddings = self.embedder.embed_passages(texts).astype(np.float16)
-        if not np.isfinite(embeddings).all():
-            raise EmbedderUnavailable(
-                f"the embedding model {self.embedder.name} gave embeddings that are not finite: nothing was added"
-            )
-        embedded = [
-            _embedded(draft, embeddings[[place[text] for text in draft.passage_texts]]) for draft in drafts
-        ]
-        return embedded, len(texts)
 
     # Search
 
@@ -273,6 +319,18 @@ class Library:
     def _find(
         self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest
     ) -> tuple[Quote, ...]:
+        """What was there at one moment: a search that an exchange of records went across is made again."""
+        while True:
+            exchanges, missing = self._exchanges, list[int]()
+            quotes = self._find_once(datasets, query, request, missing)
+            if not missing or (exchanges == self._exchanges and exchanges % 2 == 0):
+                return quotes
+            with self._writing:
+                """The exchange is over."""
+
+    def _find_once(
+        self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest, missing: list[int]
+    ) -> tuple[Quote, ...]:
         """Look at more and more hits, until a budget is full or there are no more."""
         places = [(self._indexes.get(dataset), self._allowed(dataset)) for dataset in datasets]
         count = FIRST_CANDIDATES
@@ -281,7 +339,7 @@ class Library:
                 [index.search(query, count, request.similarity, allowed)[0] for index, allowed in places],
                 count,
             )
-            quotes = apply_similarity(drop_repeats(self._quotes(hits)), request.similarity)
+            quotes = apply_similarity(drop_repeats(self._quotes(hits, missing)), request.similarity)
             budgeted = apply_budget(quotes, request.limit, request.top_k)
             if budgeted.is_full or len(hits) < count:
                 return budgeted.quotes
@@ -292,15 +350,19 @@ class Library:
         forbidden = self.store.forbidden_keys(dataset.id)
         return CollectionFilter(forbidden, is_denial=True) if forbidden else None
 
-    def _quotes(self, hits: Sequence[Hit]) -> Iterator[Quote]:
-        """A quote for each record, scored by its best passage; records are read as they are asked for."""
+    def _quotes(self, hits: Sequence[Hit], missing: list[int]) -> Iterator[Quote]:
+        """A quote for each record, scored by its best passage; records are read as they are asked for.
+
+        Hits whose records were deleted since are noted in ``missing``.
+        """
         seen: set[str] = set()
         for page in batched(hits, PAGE):
             sources = self.store.sources_of([hit.passage_id for hit in page])
             for hit in page:
-                # Those deleted since they were found are gone.
                 record, collection_name = sources.get(hit.passage_id, (None, ""))
-                if record is not None and record.id not in seen:
+                if record is None:
+                    missing.append(hit.passage_id)
+                elif record.id not in seen:
                     score = Score("embedding", hit.score, len(seen))
                     seen.add(record.id)
                     yield Quote(record, collection_name, (score,), hit.passage_id)
@@ -355,8 +417,13 @@ class Library:
         self._indexes.settle()
 
 
-def _embedded(draft: RecordDraft, embeddings: StoredEmbeddings) -> EmbeddedDraft:
-    return EmbeddedDraft(draft, count_tokens(draft.text), embeddings)
+def _embedded(
+    draft: RecordDraft,
+    passages: tuple[PassageDraft, ...],
+    embeddings: StoredEmbeddings,
+    record_id: str | None = None,
+) -> EmbeddedDraft:
+    return EmbeddedDraft(draft, count_tokens(draft.text), passages, embeddings, record_id)
 
 
 def lock_directory(data_dir: Path) -> FileLock:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -70,14 +71,25 @@ class Collection:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecordDraft:
-    """A q/a pair before it is stored. ``indexes`` are further texts it can be found by."""
+    """A q/a pair before it is stored.
+
+    Args:
+        indexes: further texts it can be found by; white space around them, blank ones and those
+            that say the same as another do not count.
+        key: what it is known by in its collection, if not by its content.
+        title: stands before each of its texts where they are embedded, and is not quoted.
+        metadata: JSON values that are kept with it.
+    """
 
     q: str
     a: str = ""
     indexes: tuple[str, ...] = ()
     chunk_index: int = 0
+    key: str = ""
+    title: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -85,29 +97,57 @@ class RecordDraft:
         return f"{self.q}\n{self.a}" if self.a else self.q
 
     @property
-    def passage_texts(self) -> tuple[str, ...]:
-        """The default passage first, then the distinct custom ones."""
-        return tuple(dict.fromkeys((self.text, *self.indexes)))
+    def texts(self) -> tuple[str, ...]:
+        """What it can be found by: the default text first, then the distinct custom ones."""
+        stripped = (index.strip() for index in self.indexes)
+        return tuple(dict.fromkeys((self.text, *(index for index in stripped if index))))
 
-    @property
+    @cached_property
     def content_hash(self) -> bytes:
-        """16 bytes that are equal exactly when q, a and indexes are."""
+        """16 bytes that are equal exactly when q, a, the custom texts, the key and the title are."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.q, self.a, *self.indexes):
-            encoded = part.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "little"))
-            digest.update(encoded)
+        for part in (self.q, self.a, *self.texts[1:]):
+            digest.update(_counted(part))
+        for name, part in (("key", self.key), ("title", self.title)):
+            if part:
+                digest.update(name.encode() + _counted(part))
         return digest.digest()
+
+
+def _counted(text: str) -> bytes:
+    """The text with its length before it, so that texts in a row cannot be mistaken for others."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(8, "little") + encoded
+
+
+@dataclass(frozen=True, slots=True)
+class PassageDraft:
+    """A passage before it is stored.
+
+    Args:
+        text: what is embedded: the title, if there is one, and a text of the record or a part of it.
+        start: where in that text the part begins, in characters; 0 also if it is the whole.
+    """
+
+    text: str
+    is_default: bool
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedDraft:
-    """A draft with all that storing it needs."""
+    """A draft with all that storing it needs.
+
+    Args:
+        embeddings: a row for each of ``passages``.
+        record_id: that of the record it replaces, if it replaces one.
+    """
 
     draft: RecordDraft
     tokens: int
+    passages: tuple[PassageDraft, ...]
     embeddings: StoredEmbeddings
-    """One row for each of ``draft.passage_texts``."""
+    record_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +162,9 @@ class Record:
     chunk_index: int
     tokens: int
     updated_at: datetime
+    key: str = ""
+    title: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -130,11 +173,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One indexed text of a record. Ids are given out by the store in order and never reused."""
+    """One indexed text of a record, or a part of one. Ids are given out by the store in order and never reused.
+
+    The parts of a text follow one another; ``start`` is where in it they begin, so that 0 begins another text.
+    """
 
     id: int
     text: str
     is_default: bool
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +303,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """What became of a batch of drafts: ``added`` + ``unchanged`` = drafts given."""
+    """What became of a batch of drafts: ``added`` + ``updated`` + ``unchanged`` = drafts given."""
 
     added: tuple[str, ...] = ()
     """Record ids, in the order of the drafts."""
+    updated: tuple[str, ...] = ()
+    """Record ids, in the order of the drafts."""
     unchanged: int = 0
+    removed: int = 0
+    """Records that went."""
     embedded: int = 0
     """Texts that the embedding model had to read."""
 

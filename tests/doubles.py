@@ -10,12 +10,20 @@ import numpy as np
 from retrieval.types import Embeddings
 
 
-class HashEmbedder:
+class FourCharactersAToken:
+    """Long texts are long for these embedders too; with no special tokens."""
+
+    max_tokens = 512
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [-(-len(text) // 4) for text in texts]
+
+
+class HashEmbedder(FourCharactersAToken):
     """A text's character trigrams, hashed into ``dim`` buckets: equal texts get equal vectors."""
 
     name = "hash"
     fingerprint = "hash-1"
-    max_tokens = 512
 
     def __init__(self, dim: int = 64) -> None:
         self.dim = dim
@@ -46,7 +54,7 @@ class HashEmbedder:
         return unit
 
 
-class DialEmbedder:
+class DialEmbedder(FourCharactersAToken):
     """A passage says what it scores: ``… @0.75 …`` has that cosine to every query, others 0.
 
     Scores that are multiples of 1/1024 are exact in fp16, so that thresholds can be met to the bit.
@@ -54,7 +62,6 @@ class DialEmbedder:
 
     name = "dial"
     fingerprint = "dial-1"
-    max_tokens = 512
     dim = 2
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:
@@ -69,7 +76,7 @@ class DialEmbedder:
         return float(found[1]) if found else 0.0
 
 
-class GridEmbedder:
+class GridEmbedder(FourCharactersAToken):
     """16 of 64 components are ±1/4, chosen by the text: scores are multiples of 1/16, whatever sums them.
 
     Brute force then gives the very same numbers, and there are many ties.
@@ -77,7 +84,6 @@ class GridEmbedder:
 
     name = "grid"
     fingerprint = "grid-1"
-    max_tokens = 512
     dim = 64
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:

@@ -44,7 +44,7 @@ def expected_quotes(
     query = embedder.embed_queries([request.text])[0]
     hits: list[tuple[float, int, str]] = []
     for record_id, draft in records.items():
-        passages = embedder.embed_passages(draft.passage_texts).astype(np.float16).astype(np.float32)
+        passages = embedder.embed_passages(draft.texts).astype(np.float16).astype(np.float32)
         hits += [
             (-float(score), len(hits) + place, record_id) for place, score in enumerate(passages @ query)
         ]

@@ -69,8 +69,7 @@ class BundledEmbedder:
     def embed_passages(self, texts: Sequence[str]) -> Embeddings:
         return self._encoder.encode([f"passage: {text}" for text in texts])
 
-    def count_passage_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens the model reads for these passages, prefix and special tokens included."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._encoder.count_tokens([f"passage: {text}" for text in texts])
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval.errors import EmbedderUnavailable
 from retrieval.openai_client import EndpointError, OpenAIClient
-from retrieval.tokens import cut_to_tokens
+from retrieval.tokens import count_tokens, cut_to_tokens
 from retrieval.types import Embeddings
 
 BATCH_TEXTS = 64
@@ -38,6 +38,10 @@ class EndpointEmbedder:
     @cached_property
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.name}/{self.dim}".encode()).hexdigest()[:16]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """In cl100k_base, which mostly has more of them than the model."""
+        return [count_tokens(text) for text in texts]
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:
         return self._embed_all(texts)

@@ -10,7 +10,7 @@ whole runs at some 70 % of the processor's own ceiling for matrix products.
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Importing openvino reports its use to its makers unless this package cannot be imported.
@@ -50,8 +50,9 @@ class OpenVinoEncoder:
         core = ov.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if has_bf16 else "f32"
+        self._max_tokens = max_tokens
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_truncation()
         # A text that contains </s> says so, and does not end there.
         self._tokenizer.encode_special_tokens = True
         properties = {
@@ -73,15 +74,22 @@ class OpenVinoEncoder:
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """(n, dim) float32, unit rows, in the order of ``texts``."""
-        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        token_ids = [self._cut(ids) for ids in self._tokenize(texts)]
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
         for batch in batches_by_length([len(ids) for ids in token_ids], MAX_BATCH_TOKENS):
             embeddings[batch] = self._infer([token_ids[position] for position in batch])
         return embeddings
 
-    def count_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens the model reads for ``texts``, special ones included."""
-        return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones included, however many they are."""
+        return [len(ids) for ids in self._tokenize(texts)]
+
+    def _tokenize(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        return (encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """What the model takes of them, with the end token at the end."""
+        return ids if len(ids) <= self._max_tokens else [*ids[: self._max_tokens - 1], ids[-1]]
 
     def _infer(self, token_ids: Sequence[Sequence[int]]) -> Embeddings:
         longest = max(map(len, token_ids))

@@ -41,12 +41,12 @@ def without_direction(embeddings: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def split_embeddings(drafts: Sequence[RecordDraft], embeddings: StoredEmbeddings) -> list[StoredEmbeddings]:
-    """The rows of each draft: one for each of its passage texts, in order.
+    """The rows of each draft: one for each of its texts, in order.
 
     Raises:
         InvalidRequest: there are more or fewer rows than texts.
     """
-    ends = np.cumsum([len(draft.passage_texts) for draft in drafts], dtype=np.int64)
+    ends = np.cumsum([len(draft.texts) for draft in drafts], dtype=np.int64)
     texts = int(ends[-1]) if len(ends) else 0
     if texts != len(embeddings):
         raise InvalidRequest(

@@ -7,7 +7,7 @@ fixed count.
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embeddings
 
 MAX_BATCH_TOKENS = 1024
+
+PASSAGE_PROMPTS = ("document", "passage", "corpus")
+"""Names of the prompt that sentence-transformers puts before a passage, the first that the model has."""
 
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
@@ -54,7 +57,12 @@ class SentenceTransformersEmbedder:
         self.max_tokens = int(self._model.max_seq_length or 512)
         if _is_bf16_fast(self._model.device.type):
             self._model.to(torch.bfloat16)
+        self._prompt = next(filter(None, map(self._model.prompts.get, PASSAGE_PROMPTS)), "")
         self._running = threading.Lock()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        with self._running:
+            return self._count(f"{self._prompt}{text}" for text in texts)
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:
         return self._embed(texts, self._model.encode_query)
@@ -66,8 +74,7 @@ class SentenceTransformersEmbedder:
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
         # The tokenizer has a state (what it cuts to): one text at a time there, too.
         with self._running:
-            lengths = [len(ids) for ids in self._model.tokenizer(list(texts))["input_ids"]] if texts else []
-            lengths = [min(length, self.max_tokens) for length in lengths]
+            lengths = [min(length, self.max_tokens) for length in self._count(texts)]
             for batch in batches_by_length(lengths, MAX_BATCH_TOKENS):
                 embeddings[batch] = encode(
                     [texts[position] for position in batch],
@@ -78,6 +85,11 @@ class SentenceTransformersEmbedder:
         # A bf16 model gives unit rows to three digits only.
         unit: Embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
         return unit
+
+    def _count(self, texts: Iterable[str]) -> list[int]:
+        listed = list(texts)
+        # The tokenizer does not take an empty list.
+        return [len(ids) for ids in self._model.tokenizer(listed)["input_ids"]] if listed else []
 
 
 def _is_bf16_fast(device: str) -> bool:

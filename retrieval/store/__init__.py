@@ -20,7 +20,9 @@ from retrieval.types import (
     ModelBinding,
     Passage,
     PassageBlock,
+    PassageIds,
     Record,
+    StoredEmbeddings,
 )
 
 
@@ -30,6 +32,18 @@ class Stored:
 
     records: tuple[Record, ...]
     passages: PassageBlock
+    removed: PassageIds
+    """Passages of the records that went in exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRecord:
+    """What tells whether a row has changed since it was imported."""
+
+    id: str
+    key: str
+    content_hash: bytes
+    metadata: Mapping[str, object]
 
 
 class Store(Protocol):
@@ -88,10 +102,14 @@ class Store(Protocol):
 
     # Records and passages
 
-    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+    def add_records(
+        self, collection: Collection, drafts: Sequence[EmbeddedDraft], gone: Sequence[str] = ()
+    ) -> Stored:
         """Store those drafts whose content the collection does not have yet, all or none.
 
-        Passage ids ascend in the order of the drafts and of their passages.
+        The records ``gone``, and those that drafts replace, are deleted in the same step, before it
+        is looked at what the collection has; those that are not of the collection stay. Passage ids
+        ascend in the order of the drafts and of their passages.
 
         Raises:
             CollectionNotFound: it was deleted in the meantime.
@@ -100,6 +118,14 @@ class Store(Protocol):
 
     def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
         """Those of the content hashes that the collection has records for."""
+        ...
+
+    def known_records(self, collection_id: str, keys: AnyOf[str] | None = None) -> list[KnownRecord]:
+        """All of the collection, or those with one of the keys, oldest first. Raises CollectionNotFound."""
+        ...
+
+    def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
+        """What the passages of the records were embedded as, (dim,) each, by their text."""
         ...
 
     def get_record(self, record_id: str) -> Record:

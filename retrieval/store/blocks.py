@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval.types import Changes, EmbeddedDraft, PassageBlock
+from retrieval.types import Changes, EmbeddedDraft, PassageBlock, StoredEmbeddings
 
 PassageRow = tuple[int, int, bytes]
 """(passage id, collection key, embedding as float16 bytes)"""
@@ -19,6 +19,15 @@ def by_content(drafts: Sequence[EmbeddedDraft]) -> dict[bytes, EmbeddedDraft]:
     for item in drafts:
         first.setdefault(item.draft.content_hash, item)
     return first
+
+
+def replaced_by(drafts: Sequence[EmbeddedDraft], gone: Sequence[str]) -> list[str]:
+    """Ids of the records that an add deletes."""
+    return [*gone, *(item.record_id for item in drafts if item.record_id)]
+
+
+def to_embedding(stored: bytes) -> StoredEmbeddings:
+    return np.frombuffer(stored, dtype=np.float16)
 
 
 def to_block(rows: Sequence[PassageRow], dim: int) -> PassageBlock:

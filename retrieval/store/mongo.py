@@ -4,9 +4,11 @@ import re
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
+import numpy as np
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReadPreference, ReturnDocument, WriteConcern
@@ -14,9 +16,9 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from retrieval.batched import batched
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound, StoreUnavailable
-from retrieval.store import Stored
+from retrieval.store import KnownRecord, Stored
 from retrieval.store import mongo_documents as docs
-from retrieval.store.blocks import by_content, to_block, to_changes
+from retrieval.store.blocks import by_content, replaced_by, to_changes, to_embedding
 from retrieval.store.mongo_documents import Doc, TableName
 from retrieval.store.mongo_writes import Writes
 from retrieval.types import (
@@ -28,6 +30,7 @@ from retrieval.types import (
     ModelBinding,
     Passage,
     Record,
+    StoredEmbeddings,
     new_id,
     now,
 )
@@ -139,26 +142,49 @@ class MongoStore:
 
     # Records and passages
 
-    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+    def add_records(
+        self, collection: Collection, drafts: Sequence[EmbeddedDraft], gone: Sequence[str] = ()
+    ) -> Stored:
         by_hash = by_content(drafts)
         with self._writes.exclusive():
             collection = self.get_collection(collection.id)
-            known = self._known(collection.id, by_hash)
+            leaving = self._own(collection.id, replaced_by(drafts, gone))
+            known = self._known(collection.id, by_hash, set(leaving))
             fresh = [item for digest, item in by_hash.items() if digest not in known]
-            if not fresh:
-                return Stored((), to_block([], drafts[0].embeddings.shape[1] if drafts else 0))
-            first = self._tables.take(sum(len(item.embeddings) for item in fresh))
-            batch = docs.to_batch(collection, fresh, first)
-            self._writes.add(batch)
-        return batch.stored
+            dim = drafts[0].embeddings.shape[1] if drafts else 0
+            first = self._tables.take(sum(len(item.embeddings) for item in fresh)) if fresh else 0
+            batch = docs.to_batch(collection, fresh, first, dim)
+            removed = self._writes.exchange(batch, leaving) if leaving else self._writes.add(batch)
+        return replace(batch.stored, removed=np.array(removed, dtype=np.int64))
+
+    def _own(self, collection_id: str, record_ids: Sequence[str]) -> list[str]:
+        found = self._tables.among("records", "_id", record_ids, "collection_id") if record_ids else []
+        return [doc["_id"] for doc in found if doc["collection_id"] == collection_id]
 
     def known_hashes(self, collection_id: str, hashes: Iterable[bytes]) -> set[bytes]:
         with self._writes.exclusive():
-            return self._known(self.get_collection(collection_id).id, hashes)
+            return self._known(self.get_collection(collection_id).id, hashes, set())
 
-    def _known(self, collection_id: str, hashes: Iterable[bytes]) -> set[bytes]:
+    def _known(self, collection_id: str, hashes: Iterable[bytes], leaving: set[str]) -> set[bytes]:
+        """Those of the hashes that the collection has, but for the records that leave it."""
         keys = {docs.content_key(collection_id, digest): digest for digest in hashes}
-        return {keys[doc["content"]] for doc in self._tables.among("records", "content", keys, "content")}
+        found = self._tables.among("records", "content", keys, "content")
+        return {keys[doc["content"]] for doc in found if doc["_id"] not in leaving}
+
+    def known_records(self, collection_id: str, keys: AnyOf[str] | None = None) -> list[KnownRecord]:
+        fields = ("content", "key", "metadata")
+        with self._writes.exclusive():
+            collection = self.get_collection(collection_id)
+            if keys is None:
+                found = self._tables.in_order("records", {"collection_id": collection.id}, *fields)
+            else:
+                wanted = [docs.keyed(collection.id, key) for key in keys]
+                found = self._tables.among("records", "keyed", wanted, *fields)
+        return [docs.to_known(doc) for doc in found]
+
+    def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
+        found = self._tables.among("passages", "record", record_ids, "text", "embedding")
+        return {doc["text"]: to_embedding(doc["embedding"]) for doc in found}
 
     def get_record(self, record_id: str) -> Record:
         doc = self._tables.one("records", {"_id": record_id})
@@ -190,8 +216,9 @@ class MongoStore:
         return {doc["_id"]: sources[doc["record"]] for doc in passages if doc["record"] in sources}
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+        fields = ("record", "text", "is_default", "start")
         passages: dict[str, tuple[Passage, ...]] = {}
-        for doc in self._tables.among("passages", "record", record_ids, "record", "text", "is_default"):
+        for doc in self._tables.among("passages", "record", record_ids, *fields):
             passages[doc["record"]] = (*passages.get(doc["record"], ()), docs.to_passage(doc))
         return passages
 

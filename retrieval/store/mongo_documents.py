@@ -4,13 +4,16 @@ The documents of each collection are in order by ``no``. That of a passage or a 
 ``_id``, that of a record its first passage's; ranges go over ``no`` and never over ``_id``.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from retrieval.store import Stored
+import numpy as np
+
+from retrieval.store import KnownRecord, Stored
 from retrieval.store.blocks import PassageRow, to_block
 from retrieval.types import (
     Collection,
@@ -27,7 +30,15 @@ from retrieval.types import (
 Doc = dict[str, Any]
 
 TableName = Literal[
-    "collections", "counters", "datasets", "documents", "intents", "passages", "records", "removals"
+    "collections",
+    "counters",
+    "datasets",
+    "documents",
+    "intents",
+    "passages",
+    "pending",
+    "records",
+    "removals",
 ]
 
 INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
@@ -36,11 +47,13 @@ INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
     ("collections", ["dataset", "name", "no"], False),
     ("collections", ["dataset", "forbid", "no"], False),
     ("records", ["content"], True),
+    ("records", ["keyed"], False),
     ("records", ["collection_id", "no"], False),
     ("records", ["dataset", "no"], False),
     ("passages", ["record"], False),
     ("passages", ["collection", "no"], False),
     ("passages", ["dataset", "no"], False),
+    ("pending", ["intent", "no"], False),
     ("removals", ["dataset", "no"], False),
     ("documents", ["kind", "no"], False),
     ("documents", ["kind", "group", "no"], False),
@@ -57,30 +70,37 @@ class Batch:
     passages: list[Doc]
 
 
-def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int) -> Batch:
+def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int, dim: int) -> Batch:
     """``drafts``, with passages numbered from ``first``."""
-    moment, dim = now(), drafts[0].embeddings.shape[1]
+    moment = now()
     records: list[Doc] = []
     passages: list[Doc] = []
     for item in drafts:
         record = _from_draft(item, collection, first + len(passages), moment)
         records.append(record)
         passages += _passages(item, collection, record)
-    stored = Stored(tuple(map(to_record, records)), to_block([to_row(passage) for passage in passages], dim))
-    return Batch(stored, records, passages)
+    block = to_block([to_row(passage) for passage in passages], dim)
+    return Batch(
+        Stored(tuple(map(to_record, records)), block, np.empty(0, dtype=np.int64)), records, passages
+    )
 
 
 def _from_draft(item: EmbeddedDraft, collection: Collection, no: int, moment: datetime) -> Doc:
+    draft = item.draft
     return {
-        "_id": new_id(),
+        "_id": item.record_id or new_id(),
         "no": no,
         "dataset": collection.dataset_id,
         "collection_id": collection.id,
-        "q": item.draft.q,
-        "a": item.draft.a,
-        "chunk_index": item.draft.chunk_index,
+        "q": draft.q,
+        "a": draft.a,
+        "chunk_index": draft.chunk_index,
         "tokens": item.tokens,
-        "content": content_key(collection.id, item.draft.content_hash),
+        "content": content_key(collection.id, draft.content_hash),
+        "key": draft.key,
+        "keyed": keyed(collection.id, draft.key) if draft.key else None,
+        "title": draft.title,
+        "metadata": to_json(draft.metadata),
         "updated_at": moment,
     }
 
@@ -94,11 +114,12 @@ def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[
             "record": record["_id"],
             "dataset": collection.dataset_id,
             "collection": collection.key,
-            "text": text,
-            "is_default": no == first,
+            "text": passage.text,
+            "is_default": passage.is_default,
+            "start": passage.start,
             "embedding": row.tobytes(),
         }
-        for no, (text, row) in enumerate(zip(item.draft.passage_texts, item.embeddings, strict=True), first)
+        for no, (passage, row) in enumerate(zip(item.passages, item.embeddings, strict=True), first)
     ]
 
 
@@ -107,7 +128,7 @@ def to_row(passage: Doc) -> PassageRow:
 
 
 def to_passage(doc: Doc) -> Passage:
-    return Passage(doc["_id"], doc["text"], doc["is_default"])
+    return Passage(doc["_id"], doc["text"], doc["is_default"], doc.get("start", 0))
 
 
 def to_record(doc: Doc) -> Record:
@@ -120,7 +141,15 @@ def to_record(doc: Doc) -> Record:
         doc["chunk_index"],
         doc["tokens"],
         doc["updated_at"],
+        doc.get("key", ""),
+        doc.get("title", ""),
+        json.loads(doc.get("metadata", "{}")),
     )
+
+
+def to_known(doc: Doc) -> KnownRecord:
+    content_hash = bytes.fromhex(doc["content"].rpartition("/")[2])
+    return KnownRecord(doc["_id"], doc.get("key", ""), content_hash, json.loads(doc.get("metadata", "{}")))
 
 
 def from_dataset(dataset: Dataset, no: int) -> Doc:
@@ -169,6 +198,11 @@ def to_collection(doc: Doc) -> Collection:
 
 def content_key(collection_id: str, content_hash: bytes) -> str:
     return f"{collection_id}/{content_hash.hex()}"
+
+
+def keyed(collection_id: str, key: str) -> str:
+    """One plain string for both: a key may hold what NX-27017 cannot look up, such as NUL."""
+    return f"{collection_id}/{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def exactly(text: str) -> Doc:

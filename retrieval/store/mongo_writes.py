@@ -73,13 +73,47 @@ class Writes:
         if not self._is_settled:
             self.resolve_intents()
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch) -> list[int]:
+        """No passage has to go for it."""
+        if not batch.passages:
+            return []
         first, last = batch.passages[0], batch.passages[-1]
         intent = self._announce("add", dataset=first["dataset"], first=first["no"], last=last["no"])
         self._tables.insert("passages", batch.passages)
         self._tables.insert("records", batch.records)
         self._forget(intent)
         self._is_settled = True
+        return []
+
+    def exchange(self, batch: Batch, gone: Sequence[str]) -> list[int]:
+        """Delete records and add a batch, which may have records of the same ids; the passages that went.
+
+        What is to be added is laid down beside the tables first, so that from then on the whole can
+        be carried on, and until then nothing has changed.
+        """
+        intent = self._announce("lay down")
+        places = [
+            *(("passages", doc) for doc in batch.passages),
+            *(("records", doc) for doc in batch.records),
+        ]
+        self._tables.insert(
+            "pending",
+            [
+                {
+                    "_id": f"{intent['_id']}/{no}",
+                    "no": no,
+                    "intent": intent["_id"],
+                    "table": table,
+                    "doc": doc,
+                }
+                for no, (table, doc) in enumerate(places)
+            ],
+        )
+        passages = self._tables.among("passages", "record", gone, "record")
+        first = self._tables.take(len(passages)) if passages else 0
+        self._announce("exchange", records=list(gone), first=first, laid_down=intent["_id"])
+        self.resolve_intents()
+        return [passage["_id"] for passage in passages]
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
         passages = self._tables.among("passages", "record", record_ids, "record")
@@ -141,6 +175,10 @@ class Writes:
         match intent["kind"]:
             case "add":
                 self._take_back(intent)
+            case "lay down":
+                self._tables.delete("pending", {"intent": intent["_id"]})
+            case "exchange":
+                self._exchange(intent)
             case "delete records":
                 self._clear_records(intent["records"], intent["first"])
             case "delete collection":
@@ -152,6 +190,18 @@ class Writes:
         span = {"dataset": add["dataset"], "no": {"$gte": add["first"], "$lte": add["last"]}}
         self._tables.delete("records", span)
         self._tables.delete("passages", span)
+
+    def _exchange(self, intent: Doc) -> None:
+        """The old records go when the new ones are not in yet: they may have the same ids."""
+        laid_down = {"intent": intent["laid_down"]}
+        pending = self._tables.in_order("pending", laid_down)
+        new_passages = [doc["doc"] for doc in pending if doc["table"] == "passages"]
+        new_records = [doc["doc"] for doc in pending if doc["table"] == "records"]
+        self._tables.delete_ids("passages", [doc["_id"] for doc in new_passages])
+        self._clear_records(intent["records"], intent["first"])
+        self._tables.delete_ids("records", [doc["_id"] for doc in new_records])
+        self._tables.insert("passages", new_passages)
+        self._tables.insert("records", new_records)
 
     def _clear_records(self, record_ids: list[str], first: int) -> None:
         passages = self._tables.among("passages", "record", record_ids, "dataset")

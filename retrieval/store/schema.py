@@ -42,4 +42,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX documents_by_group ON documents (kind, grouped_by, seq)",
     ),
     ("CREATE INDEX collections_forbidden ON collections (dataset_key) WHERE forbid = 1",),
+    (
+        "ALTER TABLE records ADD COLUMN known_as TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE records ADD COLUMN title TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE records ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+        "CREATE INDEX records_by_key ON records (collection_key, known_as) WHERE known_as != ''",
+        "ALTER TABLE passages ADD COLUMN start INTEGER NOT NULL DEFAULT 0",
+    ),
 )

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrieval.batched import batched
 from retrieval.errors import (
     CollectionNotFound,
@@ -19,8 +21,15 @@ from retrieval.errors import (
     RecordNotFound,
     StoreUnavailable,
 )
-from retrieval.store import Stored
-from retrieval.store.blocks import PassageRow, by_content, to_block, to_changes
+from retrieval.store import KnownRecord, Stored
+from retrieval.store.blocks import (
+    PassageRow,
+    by_content,
+    replaced_by,
+    to_block,
+    to_changes,
+    to_embedding,
+)
 from retrieval.store.schema import MIGRATIONS
 from retrieval.types import (
     Changes,
@@ -31,6 +40,7 @@ from retrieval.types import (
     ModelBinding,
     Passage,
     Record,
+    StoredEmbeddings,
     new_id,
     now,
 )
@@ -47,8 +57,10 @@ _DATASET = """SELECT id, name, model_name, model_dim, model_fingerprint, intro, 
     FROM datasets"""
 _COLLECTION = """SELECT c.id, c.key, d.id, c.name, c.tags, c.forbid, c.created_ms, c.updated_ms
     FROM collections c JOIN datasets d ON d.key = c.dataset_key"""
-_RECORD = "r.id, d.id, c.id, r.q, r.a, r.chunk_index, r.tokens, r.updated_ms"
+_RECORD = """r.id, d.id, c.id, r.q, r.a, r.chunk_index, r.tokens, r.updated_ms,
+    r.known_as, r.title, r.metadata"""
 _OF_COLLECTION = "JOIN collections c ON c.key = r.collection_key JOIN datasets d ON d.key = c.dataset_key"
+_KNOWN = "SELECT key, id, known_as, content_hash, metadata FROM records"
 _DOCUMENT = "SELECT kind, id, grouped_by, seq, body FROM documents"
 _GIVEN = "(SELECT value FROM json_each(?))"
 
@@ -258,21 +270,50 @@ class SqliteStore:
 
     # Records and passages
 
-    def add_records(self, collection: Collection, drafts: Sequence[EmbeddedDraft]) -> Stored:
+    def add_records(
+        self, collection: Collection, drafts: Sequence[EmbeddedDraft], gone: Sequence[str] = ()
+    ) -> Stored:
         with self._transaction() as db:
             key, dataset_key = _collection_keys(db, collection.id)
+            removed = _delete_records(db, replaced_by(drafts, gone), key)
             by_hash = by_content(drafts)
             known = _known(db, key, by_hash)
             fresh = {digest: item for digest, item in by_hash.items() if digest not in known}
             records, first_record = _insert_records(db, collection, fresh)
             rows = _insert_passages(db, list(fresh.values()), first_record, key, dataset_key)
         dim = drafts[0].embeddings.shape[1] if drafts else 0
-        return Stored(tuple(records), to_block(rows, dim))
+        return Stored(tuple(records), to_block(rows, dim), np.array(removed, dtype=np.int64))
 
     def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
         with self._translated():
             key, _ = _collection_keys(self._connection(), collection_id)
             return _known(self._connection(), key, hashes)
+
+    def known_records(self, collection_id: str, keys: AnyOf[str] | None = None) -> list[KnownRecord]:
+        with self._translated():
+            db = self._connection()
+            key, _ = _collection_keys(db, collection_id)
+            if keys is None:
+                rows = db.execute(f"{_KNOWN} WHERE collection_key = ?", (key,)).fetchall()
+            else:
+                # Not as JSON: SQLite ends a text there at its first NUL.
+                rows = [
+                    row
+                    for group in batched(dict.fromkeys(keys), MAX_VARIABLES)
+                    for row in db.execute(
+                        f"{_KNOWN} WHERE collection_key = ? AND known_as IN ({', '.join('?' * len(group))})",
+                        (key, *group),
+                    )
+                ]
+        return [KnownRecord(row[1], row[2], row[3], json.loads(row[4])) for row in sorted(rows)]
+
+    def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
+        rows = self._rows(
+            f"""SELECT p.text, p.embedding FROM records r JOIN passages p ON p.record_key = r.key
+            WHERE r.id IN {_GIVEN}""",
+            json.dumps(list(record_ids)),
+        )
+        return {text: to_embedding(embedding) for text, embedding in rows}
 
     def get_record(self, record_id: str) -> Record:
         rows = self._rows(f"SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE r.id = ?", record_id)
@@ -308,26 +349,19 @@ class SqliteStore:
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         rows = self._rows(
-            f"""SELECT r.id, p.id, p.text, p.is_default FROM records r JOIN passages p ON p.record_key = r.key
-            WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+            f"""SELECT r.id, p.id, p.text, p.is_default, p.start FROM records r
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
         passages: dict[str, tuple[Passage, ...]] = {}
-        for record_id, passage_id, text, is_default in rows:
-            passages[record_id] = (*passages.get(record_id, ()), Passage(passage_id, text, bool(is_default)))
+        for record_id, passage_id, text, is_default, start in rows:
+            passage = Passage(passage_id, text, bool(is_default), start)
+            passages[record_id] = (*passages.get(record_id, ()), passage)
         return passages
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
-        given = json.dumps(list(record_ids))
         with self._transaction() as db:
-            rows = db.execute(
-                f"""SELECT p.id, p.dataset_key FROM records r JOIN passages p ON p.record_key = r.key
-                WHERE r.id IN {_GIVEN} ORDER BY p.id""",
-                (given,),
-            ).fetchall()
-            _note_removals(db, rows)
-            db.execute(f"DELETE FROM records WHERE id IN {_GIVEN}", (given,))
-        return [row[0] for row in rows]
+            return _delete_records(db, record_ids)
 
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
         return sorted(passage.id for group in self.passages_of(record_ids).values() for passage in group)
@@ -384,7 +418,7 @@ class SqliteStore:
                 """INSERT INTO documents (kind, id, grouped_by, body) VALUES (?, ?, ?, ?)
                 ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, grouped_by = excluded.grouped_by
                 RETURNING seq""",
-                (kind, document_id, group, json.dumps(dict(body), ensure_ascii=False)),
+                (kind, document_id, group, _to_json(body)),
             ).fetchone()
         return Document(kind, document_id, group, seq, body)
 
@@ -456,6 +490,24 @@ def _known(db: sqlite3.Connection, collection_key: int, hashes: AnyOf[bytes]) ->
     return known
 
 
+def _delete_records(
+    db: sqlite3.Connection, record_ids: Sequence[str], collection_key: int | None = None
+) -> list[int]:
+    """Delete those that exist, in one collection if it is given; the ids of their passages."""
+    if not record_ids:
+        return []
+    given = (json.dumps(list(record_ids)), collection_key)
+    chosen = f"id IN {_GIVEN} AND collection_key = coalesce(?, collection_key)"
+    rows = db.execute(
+        f"""SELECT id, dataset_key FROM passages
+        WHERE record_key IN (SELECT key FROM records WHERE {chosen}) ORDER BY id""",
+        given,
+    ).fetchall()
+    _note_removals(db, rows)
+    db.execute(f"DELETE FROM records WHERE {chosen}", given)
+    return [row[0] for row in rows]
+
+
 def _insert_records(
     db: sqlite3.Connection, collection: Collection, drafts: Mapping[bytes, EmbeddedDraft]
 ) -> tuple[list[Record], int]:
@@ -464,9 +516,23 @@ def _insert_records(
     records = [_new_record(collection, item, moment) for item in drafts.values()]
     (first,) = db.execute("SELECT coalesce(max(key), 0) + 1 FROM records").fetchone()
     db.executemany(
-        "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO records (key, id, collection_key, q, a, chunk_index, tokens, content_hash, updated_ms,
+        known_as, title, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
-            (key, one.id, collection.key, one.q, one.a, one.chunk_index, one.tokens, digest, _ms(moment))
+            (
+                key,
+                one.id,
+                collection.key,
+                one.q,
+                one.a,
+                one.chunk_index,
+                one.tokens,
+                digest,
+                _ms(moment),
+                one.key,
+                one.title,
+                _to_json(one.metadata),
+            )
             for key, (one, digest) in enumerate(zip(records, drafts, strict=True), first)
         ),
     )
@@ -481,26 +547,27 @@ def _insert_passages(
     dataset_key: int,
 ) -> list[PassageRow]:
     """The passages of drafts whose records have keys from ``first_record`` on."""
-    texts = [
-        (record_key, text, place == 0, embedding.tobytes())
+    passages = [
+        (record_key, passage, embedding.tobytes())
         for record_key, item in enumerate(drafts, first_record)
-        for place, (text, embedding) in enumerate(zip(item.draft.passage_texts, item.embeddings, strict=True))
+        for passage, embedding in zip(item.passages, item.embeddings, strict=True)
     ]
-    first = _take(db, len(texts))
+    first = _take(db, len(passages))
     db.executemany(
-        "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO passages (id, record_key, collection_key, dataset_key, text, is_default, start, embedding)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         (
-            (passage_id, record_key, collection_key, dataset_key, text, is_default, embedding)
-            for passage_id, (record_key, text, is_default, embedding) in enumerate(texts, first)
+            (passage_id, key, collection_key, dataset_key, one.text, one.is_default, one.start, embedding)
+            for passage_id, (key, one, embedding) in enumerate(passages, first)
         ),
     )
-    return [(passage_id, collection_key, one[3]) for passage_id, one in enumerate(texts, first)]
+    return [(passage_id, collection_key, one[2]) for passage_id, one in enumerate(passages, first)]
 
 
 def _new_record(collection: Collection, item: EmbeddedDraft, moment: datetime) -> Record:
     draft = item.draft
     return Record(
-        new_id(),
+        item.record_id or new_id(),
         collection.dataset_id,
         collection.id,
         draft.q,
@@ -508,6 +575,9 @@ def _new_record(collection: Collection, item: EmbeddedDraft, moment: datetime) -
         draft.chunk_index,
         item.tokens,
         moment,
+        draft.key,
+        draft.title,
+        draft.metadata,
     )
 
 
@@ -518,6 +588,10 @@ def _note_removals(db: sqlite3.Connection, passages: Sequence[Row]) -> None:
         "INSERT INTO removals (seq, passage_id, dataset_key) VALUES (?, ?, ?)",
         [(first + place, passage_id, key) for place, (passage_id, key) in enumerate(passages)],
     )
+
+
+def _to_json(value: Mapping[str, object]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False)
 
 
 def _ms(moment: datetime) -> int:
@@ -540,7 +614,10 @@ def _collection(row: Row) -> Collection:
 
 
 def _record(row: Row) -> Record:
-    return Record(row[0], row[1], row[2], row[3], row[4], row[5], row[6], _moment(row[7]))
+    metadata = json.loads(row[10]) if row[10] != "{}" else {}
+    return Record(
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], _moment(row[7]), row[8], row[9], metadata
+    )
 
 
 def _document(row: Row) -> Document:

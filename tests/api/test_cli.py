@@ -14,7 +14,7 @@ from api.output import describe_differences, describe_index
 from api.settings import Settings
 from api.wiring import open_documents
 from retrieval.library import lock_directory
-from retrieval.types import EmbeddedDraft, IndexDifferences, IndexStatus, RecordDraft
+from retrieval.types import EmbeddedDraft, IndexDifferences, IndexStatus, PassageDraft, RecordDraft
 from tests.api.conftest import DATA, RunHere
 from tests.api.processes import Ran
 from tests.doubles import GridEmbedder
@@ -300,7 +300,8 @@ def add_behind_its_back() -> None:
         (dataset,) = store.list_datasets()
         (collection,) = store.list_collections(dataset.id)
         embedding = np.full((1, 64), 0.125, dtype=np.float16)
-        store.add_records(collection, [EmbeddedDraft(RecordDraft("late"), 1, embedding)])
+        passages = (PassageDraft("late", is_default=True),)
+        store.add_records(collection, [EmbeddedDraft(RecordDraft("late"), 1, passages, embedding)])
 
 
 def test_what_the_store_did_alone_is_caught_up_with(filled: Cli) -> None:

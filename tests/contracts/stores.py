@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pymongo
 
+from retrieval.passages import whole_passages
 from retrieval.store import Store, drain, open_store
 from retrieval.types import Changes, EmbeddedDraft, ModelBinding, PassageBlock, RecordDraft, StoredEmbeddings
 
@@ -82,7 +83,7 @@ def embedding_of(text: str) -> bytes:
 
 def embedded(q: str, a: str = "", *indexes: str, chunk_index: int = 0, tokens: int = 7) -> EmbeddedDraft:
     draft = RecordDraft(q, a, indexes, chunk_index)
-    return EmbeddedDraft(draft, tokens, embeddings_of(draft.passage_texts))
+    return EmbeddedDraft(draft, tokens, whole_passages(draft), embeddings_of(draft.texts))
 
 
 def embeddings_of(texts: Iterable[str]) -> StoredEmbeddings:

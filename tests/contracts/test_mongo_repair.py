@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pymongo
@@ -246,6 +246,58 @@ def test_a_server_that_comes_back_finds_the_rest_done(
     check_indexes(survivor, scene)
     check_life_goes_on(survivor, scene)
     survivor.close()
+
+
+def exchange(store: Store, scene: Scene) -> None:
+    """One record for another of its id, one for none, new ones, and one that says what there is."""
+    first, _, third, _ = scene.record_ids
+    changed = replace(embedded("changed", "", "i", "j"), record_id=first)
+    drafts = [changed, *(embedded(f"new {n}", "", *"ij"[: n % 3]) for n in range(4)), embedded("d")]
+    store.add_records(scene.target, drafts, [third])
+
+
+def test_an_exchange_cut_at_every_write_is_done_or_undone(
+    store: MongoStore, proxy: CuttingProxy, database: Database[Doc]
+) -> None:
+    before, after = before_and_after(store, exchange)
+    assert before != after
+    seen = []
+    for write in range(1, writes_of(proxy, store, exchange) + 1):
+        scene = set_scene(store, f"cut {write}")
+        assert fails_when_cut(proxy, write, "before", on(scene, exchange))
+        store.repair()
+        assert contents(store, scene) in (before, after)
+        seen.append(contents(store, scene) == after)
+        assert database["pending"].count_documents({}) == 0
+        check_indexes(store, scene)
+        assert (store.repair(), store.remove_orphans()) == (0, 0)
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (False, True)
+    check_life_goes_on(store, scene)
+
+
+def test_carrying_on_an_exchange_cut_at_every_write(
+    store: MongoStore, proxy: CuttingProxy, database: Database[Doc]
+) -> None:
+    _, after = before_and_after(store, exchange)
+    announced = 1 + next(
+        write
+        for write in itertools.count(1)
+        if fails_when_cut(proxy, write, "before", on(scene := set_scene(store, f"look {write}"), exchange))
+        and (store.repair(), contents(store, scene))[1] == after
+    )
+    for write in itertools.count(1):
+        scene = set_scene(store, f"cut {write}")
+        assert fails_when_cut(proxy, announced, "before", on(scene, exchange))
+        is_done = not fails_when_cut(proxy, write, "before", lambda store: store.repair())
+        store.repair()
+        assert contents(store, scene) == after
+        assert database["pending"].count_documents({}) == 0
+        check_indexes(store, scene)
+        assert (store.repair(), store.remove_orphans()) == (0, 0)
+        if is_done:
+            break
+    assert write > 6
 
 
 def test_nothing_of_a_deleted_dataset_stays_behind(store: MongoStore, database: Database[Doc]) -> None:

@@ -15,9 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound
-from retrieval.store import Store
-from retrieval.types import Collection, Dataset, Document, ModelBinding, Passage, RecordDraft, now
-from tests.contracts.stores import DIM, MODEL, Index, Place, embedded, embedding_of, rows_of
+from retrieval.store import KnownRecord, Store
+from retrieval.types import (
+    Collection,
+    Dataset,
+    Document,
+    EmbeddedDraft,
+    ModelBinding,
+    Passage,
+    PassageDraft,
+    RecordDraft,
+    now,
+)
+from tests.contracts.stores import DIM, MODEL, Index, Place, embedded, embedding_of, embeddings_of, rows_of
 from tests.mongodb import own_database
 
 UNKNOWN = "0" * 24
@@ -292,7 +302,7 @@ class TestAdding:
         passages = store.passages_of([record.id for record in stored.records])
         for record, item in zip(stored.records, drafts, strict=True):
             assert (record.q, record.a) == (item.draft.q, item.draft.a)
-            assert tuple(passage.text for passage in passages[record.id]) == item.draft.passage_texts
+            assert tuple(passage.text for passage in passages[record.id]) == item.draft.texts
         again = store.add_records(collection, drafts)
         assert (again.records, len(again.passages)) == ((), 0)
 
@@ -448,6 +458,77 @@ class TestReading:
             after = page[-1].id
         assert pages == [["q0", "q1", "q2", "q3"], ["q4", "q5", "q6", "q7"], ["q8", "q9", "q10"]]
         assert store.list_records(one.id, limit=0) == []
+
+    def test_what_is_kept_with_a_record_comes_back(self, store: Store, collection: Collection) -> None:
+        draft = RecordDraft("q", "a", ("i",), 3, "k", "Guide", {"tags": ["x", "y"], "page": 7})
+        passages = (
+            PassageDraft("Guide\nq", True),
+            PassageDraft("Guide\na", True, 2),
+            PassageDraft("Guide\ni", False),
+        )
+        embeddings = embeddings_of([passage.text for passage in passages])
+        stored = store.add_records(collection, [EmbeddedDraft(draft, 5, passages, embeddings)])
+        (record,) = store.list_records(collection.id)
+        assert (record,) == stored.records
+        assert (record.key, record.title, record.metadata, record.tokens) == ("k", "Guide", draft.metadata, 5)
+        found = store.passages_of([record.id])[record.id]
+        assert [(one.text, one.is_default, one.start) for one in found] == [
+            (one.text, one.is_default, one.start) for one in passages
+        ]
+        known = KnownRecord(record.id, "k", draft.content_hash, draft.metadata)
+        assert store.known_records(collection.id) == [known]
+        rows = store.embeddings_of([record.id, UNKNOWN])
+        assert {text: row.tobytes() for text, row in rows.items()} == {
+            passage.text: row.tobytes() for passage, row in zip(passages, embeddings, strict=True)
+        }
+
+    def test_records_are_known_by_their_keys(self, store: Store, dataset: Dataset) -> None:
+        one, two = store.create_collection(dataset.id, "one"), store.create_collection(dataset.id, "two")
+        keys = ["k", "", "2026-01-01", "k", "k\0k"]
+        drafts = [
+            replace(embedded(f"q{n}"), draft=RecordDraft(f"q{n}", key=key)) for n, key in enumerate(keys)
+        ]
+        stored = store.add_records(one, drafts)
+        store.add_records(two, drafts[:1])
+        ids = [record.id for record in stored.records]
+        assert [known.id for known in store.known_records(one.id)] == ids
+        assert [known.id for known in store.known_records(one.id, ["k", "no", "k"])] == [ids[0], ids[3]]
+        assert [known.id for known in store.known_records(one.id, ["2026-01-01"])] == [ids[2]]
+        assert [known.id for known in store.known_records(one.id, ["k\0k"])] == [ids[4]]
+        assert store.known_records(one.id, []) == []
+        with pytest.raises(CollectionNotFound):
+            store.known_records(UNKNOWN)
+
+    def test_records_are_exchanged_in_one_step(self, store: Store, dataset: Dataset) -> None:
+        one, two = store.create_collection(dataset.id, "one"), store.create_collection(dataset.id, "two")
+        stored = store.add_records(one, [embedded(q, "", "i") for q in "abc"])
+        (other,) = store.add_records(two, [embedded("o")]).records
+        a, b, c = stored.records
+        index = Index().catch_up(store, dataset.id)
+        # What a record that goes says is not there any more, even for a draft of the same step.
+        changed = [
+            replace(embedded("a", "2"), record_id=a.id),
+            embedded("b", "", "i"),
+            embedded("c", "", "i"),
+        ]
+        result = store.add_records(one, changed, gone=[b.id, other.id, UNKNOWN])
+        assert [record.q for record in result.records] == ["a", "b"]
+        assert result.records[0].id == a.id
+        assert result.records[1].id != b.id
+        assert sorted(result.removed.tolist()) == stored.passages.ids[:4].tolist()
+        assert sorted(record.id for record in store.list_records(one.id)) == sorted(
+            [a.id, c.id, result.records[1].id]
+        )
+        assert store.get_record(a.id).a == "2"
+        assert store.list_records(two.id) == [other]
+        assert store.sources_of(stored.passages.ids[:4].tolist()) == {}
+        assert index.catch_up(store, dataset.id).passages == Index().catch_up(store, dataset.id).passages
+        assert sorted(index.passages) == sorted(
+            [*store.passage_ids_in(one.id), *store.passage_ids_in(two.id)]
+        )
+        only_gone = store.add_records(one, [], gone=[c.id])
+        assert (only_gone.records, len(only_gone.passages)) == ((), 0)
+        assert only_gone.removed.tolist() == stored.passages.ids[4:].tolist()
 
     def test_sources_of_leaves_out_what_is_gone(self, store: Store, dataset: Dataset) -> None:
         one, two = store.create_collection(dataset.id, "one"), store.create_collection(dataset.id, "two")

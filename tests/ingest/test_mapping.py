@@ -94,7 +94,7 @@ def test_a_row_without_q_is_a_problem_of_its_line(q: str, rest: tuple[str, ...])
 def test_equal_index_texts_are_one_passage() -> None:
     draft = to_draft(Row(2, ("q", "a", "i", "q\na", "i")), COLUMNS, 0)
     assert isinstance(draft, RecordDraft)
-    assert draft.passage_texts == ("q\na", "i")
+    assert draft.texts == ("q\na", "i")
 
 
 def test_a_comma_without_quotes_is_told_and_not_made_an_index_text() -> None:

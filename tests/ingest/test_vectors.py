@@ -75,7 +75,7 @@ def test_length_does_not_matter(tmp_path: Path, kind: str, length: float) -> Non
 def test_a_text_that_repeats_takes_its_first_vector(indexes: tuple[str, ...], places: list[int]) -> None:
     draft = RecordDraft("q", "a", indexes)
     vectors = rows(1 + len(indexes))
-    assert len(draft.passage_texts) == len(places)
+    assert len(draft.texts) == len(places)
     assert np.array_equal(of_passages(draft, vectors), vectors[places])
 
 

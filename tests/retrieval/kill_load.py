@@ -27,6 +27,7 @@ from retrieval.library import Library
 from retrieval.types import Collection, Dataset, Embeddings, RecordDraft, StoredEmbeddings
 from retrieval.vectors.index import FoldPolicy
 from retrieval.vectors.locking import ReadWriteLock
+from tests.doubles import FourCharactersAToken
 
 DIM = 32
 FOLDS = FoldPolicy(exact_limit=300)
@@ -40,12 +41,11 @@ ALIKE = 0.98
 """Two texts never have embeddings as near as this; a text and its stored embedding are nearer."""
 
 
-class TextEmbedder:
+class TextEmbedder(FourCharactersAToken):
     """A random direction for each text."""
 
     name = "text"
     fingerprint = "text-1"
-    max_tokens = 512
     dim = DIM
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:
@@ -72,7 +72,7 @@ def number_of(q: str) -> int:
 
 
 def embeddings_of(drafts: Sequence[RecordDraft]) -> StoredEmbeddings:
-    texts = [text for draft in drafts for text in draft.passage_texts]
+    texts = [text for draft in drafts for text in draft.texts]
     return to_unit_length(TextEmbedder().embed_passages(texts), DIM)
 
 
@@ -275,7 +275,7 @@ class Worker:
         assert dataset_id
         # All there are: near enough to everything for a scan, which is exact.
         index = self.library.load_index(dataset_id)
-        text = draft_of(record).passage_texts[-1]
+        text = draft_of(record).texts[-1]
         (hits,) = index.search(TextEmbedder().embed_queries([text]), 1000, ALIKE)
         assert len(hits) == is_there, f"record {record} of dataset {dataset_id}: {hits}"
         sources = self.library.store.sources_of([hit.passage_id for hit in hits])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.indexes import Indexes
+from retrieval.passages import whole_passages
 from retrieval.store import Stored, drain
 from retrieval.store.sqlite import SqliteStore
 from retrieval.types import (
@@ -105,14 +106,17 @@ class World:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         self._texts += count
         return [
-            EmbeddedDraft(RecordDraft(f"{self._texts} {place}"), 1, row[np.newaxis].astype(np.float16))
+            EmbeddedDraft(draft, 1, whole_passages(draft), row[np.newaxis].astype(np.float16))
             for place, row in enumerate(rows)
+            for draft in [RecordDraft(f"{self._texts} {place}")]
         ]
 
     def add(self, collection: Collection, count: int) -> Stored:
         with self.writing:
             stored = self.store.add_records(collection, self.drafts(count))
-            self.indexes.publish(self.store.get_dataset(collection.dataset_id), stored.passages)
+            self.indexes.publish(
+                self.store.get_dataset(collection.dataset_id), stored.passages, stored.removed
+            )
         return stored
 
     def delete(self, dataset: Dataset, record_ids: Sequence[str]) -> None:
@@ -346,7 +350,7 @@ def test_published_passages_are_in_once_whoever_was_first(
     """Between storing and publishing, a search may load the index, with what is about to be published."""
     first = world.store.add_records(collection, world.drafts(2))
     assert ids_in(world.indexes.get(dataset)) == first.passages.ids.tolist()
-    world.indexes.publish(dataset, first.passages)
+    world.indexes.publish(dataset, first.passages, first.removed)
     second = world.add(collection, 1)
     world.add(collection, 0)
     assert ids_in(world.indexes.get(dataset)) == [*first.passages.ids, *second.passages.ids]

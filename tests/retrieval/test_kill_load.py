@@ -218,7 +218,7 @@ def look_at(library: Library, past: Past) -> tuple[list[str], int]:
         own = [number for number, home in actual.items() if home in here]
         problems += find_all(library, dataset, own, sorted(past.gone))
     report = library.verify()
-    passages = sum(len(draft_of(number).passage_texts) for number in actual)
+    passages = sum(len(draft_of(number).texts) for number in actual)
     if sum(report.passages.values()) != passages:
         problems.append(f"there are {report.passages} passages, not {passages}")
     if not report.is_clean:
@@ -230,7 +230,7 @@ def look_at(library: Library, past: Past) -> tuple[list[str], int]:
 def find_all(library: Library, dataset: Dataset, own: list[int], gone: list[int]) -> Iterator[str]:
     """Every passage is the top hit for its own vector, and what is gone is not found."""
     index = library.load_index(dataset.id)
-    wanted = [(text, number) for number in own for text in draft_of(number).passage_texts]
+    wanted = [(text, number) for number in own for text in draft_of(number).texts]
     found: list[int | None] = []
     missed = 0
     for query in TextEmbedder().embed_queries([text for text, _ in wanted]):

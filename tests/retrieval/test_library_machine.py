@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retrieval import indexes
+from retrieval.additions import plan_replacement
 from retrieval.errors import CollectionNotFound
 from retrieval.library import Library
 from retrieval.types import (
@@ -122,6 +123,7 @@ class LibraryMachine(RuleBasedStateMachine):
         return self.folder / str(self.lives)
 
     def _open(self) -> Library:
+        self.read = set[str]()
         return open_crashing(self.data_dir, CachingEmbedder(), self.crash, self.index_memory, self.folds)
 
     @initialize(is_filled=st.booleans())
@@ -160,7 +162,7 @@ class LibraryMachine(RuleBasedStateMachine):
         self, number: int, batch: list[RecordDraft], length: float, kind: type[np.floating]
     ) -> None:
         """Somebody else has made them, of another length; the model reads nothing."""
-        texts = [text for draft in batch for text in draft.passage_texts]
+        texts = [text for draft in batch for text in draft.texts]
         rows = CachingEmbedder().embed_passages(texts) * np.float32(length)
         self._add(_pick(self.collections, number), batch, rows.astype(kind))
 
@@ -178,8 +180,9 @@ class LibraryMachine(RuleBasedStateMachine):
         result = self.library.add_records(collection, batch, embeddings)
         assert len(result.added) == len(fresh)
         assert result.unchanged == len(batch) - len(fresh)
-        texts = {text for draft in fresh.values() for text in draft.passage_texts}
-        assert result.embedded == (len(texts) if embeddings is None else 0)
+        texts = {text for draft in fresh.values() for text in draft.texts}
+        assert result.embedded == (0 if embeddings is not None else len(texts - self.read))
+        self.read |= texts if embeddings is None else set()
         for record_id, draft in zip(result.added, fresh.values(), strict=True):
             assert record_id not in self.records
             self.records[record_id] = (collection, draft)
@@ -205,6 +208,28 @@ class LibraryMachine(RuleBasedStateMachine):
         dataset = next(one for one in self.datasets if one.id == collection.dataset_id)
         self._delete(dataset, {record_id})
         self._add(collection, [draft])
+
+    @precondition(lambda self: self.collections)
+    @rule(number=numbers, batch=batches)
+    def exchange(self, number: int, batch: list[RecordDraft]) -> None:
+        """A collection becomes the batch: what it has of it already stays, the rest goes."""
+        self._exchange(_pick(self.collections, number), batch)
+
+    def _exchange(self, collection: Collection, batch: list[RecordDraft]) -> None:
+        held = {
+            draft.content_hash: id_ for id_, (one, draft) in self.records.items() if one.id == collection.id
+        }
+        wanted = {draft.content_hash: draft for draft in reversed(batch)}
+        plan = plan_replacement(batch, self.library.store.known_records(collection.id))
+        assert {planned.draft.content_hash for planned in plan.planned} == wanted.keys() - held.keys()
+        prepared = self.library.embed(plan)
+        result = self.library.commit(collection, prepared)
+        self.read |= {text for planned in plan.planned for text in planned.draft.texts}
+        gone = {held[digest] for digest in held.keys() - wanted.keys()}
+        assert (set(plan.gone), result.removed, result.updated) == (gone, len(gone), ())
+        self.records = {id_: value for id_, value in self.records.items() if id_ not in gone}
+        for record_id, planned in zip(result.added, plan.planned, strict=True):
+            self.records[record_id] = (collection, planned.draft)
 
     @precondition(lambda self: self.collections)
     @rule(number=numbers)
@@ -303,7 +328,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.collections)
     @rule(
         moment=st.sampled_from(STORE_MOMENTS),
-        step=st.sampled_from(("add", "delete", "drop")),
+        step=st.sampled_from(("add", "delete", "drop", "exchange")),
         number=numbers,
         batch=batches,
         picks=st.lists(numbers, min_size=1, max_size=12),
@@ -328,6 +353,7 @@ class LibraryMachine(RuleBasedStateMachine):
             "add": lambda: self._add(collection, batch),
             "delete": lambda: self._delete(dataset, with_records),
             "drop": lambda: self._drop(collection),
+            "exchange": lambda: self._exchange(collection, batch),
         }
         self._crash_amid(changes[step], moment, 0, from_any_thread=False)
 
@@ -445,7 +471,7 @@ class LibraryMachine(RuleBasedStateMachine):
         """Passages by the name of their dataset."""
         return {
             dataset.name: sum(
-                len(draft.passage_texts)
+                len(draft.texts)
                 for collection, draft in self.records.values()
                 if collection.dataset_id == dataset.id
             )

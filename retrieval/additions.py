@@ -1,0 +1,118 @@
+"""What an add has to do: which drafts are new, which replace a record, which records go, what is known.
+
+    drafts + what the collection has → Plan → (embeddings) → Prepared → store
+
+Plans are made of what was in the store a moment ago; the store looks again when it adds.
+"""
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from retrieval.errors import InvalidRequest
+from retrieval.store import KnownRecord
+from retrieval.types import EmbeddedDraft, RecordDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A draft that has to be stored, and the id of the record it replaces, if it replaces one."""
+
+    draft: RecordDraft
+    record_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for ``given`` drafts; those that are not ``planned`` say what is there already."""
+
+    given: int
+    planned: tuple[Planned, ...]
+    gone: tuple[str, ...] = ()
+    """Records to delete in the same step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with the embeddings it takes."""
+
+    given: int
+    embedded: tuple[EmbeddedDraft, ...]
+    gone: tuple[str, ...] = ()
+    texts_read: int = 0
+    """By the embedding model."""
+
+
+def plan_new(drafts: Sequence[RecordDraft], known: AbstractSet[bytes]) -> Plan:
+    """Those whose content is not known, each content once."""
+    fresh: dict[bytes, Planned] = {}
+    for draft in drafts:
+        if draft.content_hash not in known:
+            fresh.setdefault(draft.content_hash, Planned(draft))
+    return Plan(len(drafts), tuple(fresh.values()))
+
+
+def plan_by_key(drafts: Sequence[RecordDraft], known: Iterable[KnownRecord]) -> Plan:
+    """Those whose key is new, or the record of which says something else.
+
+    Raises:
+        InvalidRequest: a draft has no key, or that of another.
+    """
+    by_key: dict[str, list[KnownRecord]] = {}
+    for record in known:
+        by_key.setdefault(record.key, []).append(record)
+    _check_keys(drafts)
+    planned, gone = [], []
+    for draft in drafts:
+        old = by_key.get(draft.key, [])
+        if not any(_says_the_same(draft, record) for record in old):
+            planned.append(Planned(draft, old[0].id if old else None))
+            gone += [record.id for record in old[1:]]
+    return Plan(len(drafts), tuple(planned), tuple(gone))
+
+
+def plan_replacement(drafts: Sequence[RecordDraft], known: Sequence[KnownRecord]) -> Plan:
+    """What turns a collection into the drafts: records that say the same stay, others change or go."""
+    by_content = {record.content_hash: record for record in known}
+    by_key = {record.key: record for record in known if record.key}
+    wanted = {draft.content_hash: draft for draft in reversed(drafts)}
+    kept = {
+        by_content[digest].id
+        for digest, draft in wanted.items()
+        if digest in by_content and _says_the_same(draft, by_content[digest])
+    }
+    planned: list[Planned] = []
+    for digest, draft in reversed(wanted.items()):
+        old = by_content.get(digest) or by_key.get(draft.key)
+        if old is None or old.id in kept:
+            if old is None or not _says_the_same(draft, old):
+                planned.append(Planned(draft))
+        else:
+            kept.add(old.id)
+            planned.append(Planned(draft, old.id))
+    return Plan(len(drafts), tuple(planned), tuple(record.id for record in known if record.id not in kept))
+
+
+def join(parts: Iterable[Prepared], gone: Sequence[str] = ()) -> Prepared:
+    """Several as one step."""
+    listed = list(parts)
+    return Prepared(
+        sum(part.given for part in listed),
+        tuple(item for part in listed for item in part.embedded),
+        (*gone, *(record_id for part in listed for record_id in part.gone)),
+        sum(part.texts_read for part in listed),
+    )
+
+
+def _says_the_same(draft: RecordDraft, record: KnownRecord) -> bool:
+    return draft.content_hash == record.content_hash and draft.metadata == record.metadata
+
+
+def _check_keys(drafts: Sequence[RecordDraft]) -> None:
+    seen: set[str] = set()
+    for draft in drafts:
+        if not draft.key:
+            raise InvalidRequest(f"the record {draft.q[:50]!r} has no key: give each one its own", "key")
+        if draft.key in seen:
+            raise InvalidRequest(f"two records have the key {draft.key!r}: give each its own", "key")
+        seen.add(draft.key)

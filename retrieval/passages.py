@@ -1,0 +1,152 @@
+"""Records to passages: a text that the embedding model cannot read whole is cut into overlapping windows.
+
+    text → sentences → windows of whole sentences → passages
+
+Windows end where sentences do, so that each can be understood; the last sentences of one are the
+first of the next, so that what spans two sentences is in one of them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from retrieval.embedding import Embedder
+from retrieval.types import PassageDraft, RecordDraft
+
+OVERLAP_SHARE = 1 / 8
+"""Of a window, at most, that the next one repeats."""
+
+SURE_CHARACTERS = 1 / 4
+"""Texts of so many characters for each token of the limit are not counted: they fit."""
+
+SHRINK = 0.9
+"""How much smaller windows are tried that came out too long: tokens of parts do not quite add up."""
+
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+
+_SENTENCE_END = re.compile(r"[。！？；…!?;][。！？；…!?;”’」』）)\"']*\s*|\.[\"')\]”’]*\s+|\n\s*")
+_BREAK = re.compile(r"[\s，、,:：]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A sentence, or a part of one, that is never cut."""
+
+    start: int
+    stop: int
+    tokens: int
+
+
+def to_passages(drafts: Sequence[RecordDraft], embedder: Embedder) -> list[tuple[PassageDraft, ...]]:
+    """The passages of each draft: its texts in order, those too long for the model as windows."""
+    sure = int(embedder.max_tokens * SURE_CHARACTERS)
+    asked = [_titled(draft, text) for draft in drafts for text in draft.texts if len(text) > sure]
+    counts = dict(zip(asked, embedder.count_tokens(asked), strict=True)) if asked else {}
+    return [
+        tuple(
+            passage
+            for place, text in enumerate(draft.texts)
+            for passage in _passages(draft, text, place == 0, counts.get(_titled(draft, text), 0), embedder)
+        )
+        for draft in drafts
+    ]
+
+
+def whole_passages(draft: RecordDraft) -> tuple[PassageDraft, ...]:
+    """One for each text, however long: for those whose embeddings are ready-made."""
+    return tuple(PassageDraft(_titled(draft, text), place == 0) for place, text in enumerate(draft.texts))
+
+
+def _titled(draft: RecordDraft, text: str) -> str:
+    return f"{draft.title}\n{text}" if draft.title else text
+
+
+def _passages(
+    draft: RecordDraft, text: str, is_default: bool, tokens: int, embedder: Embedder
+) -> list[PassageDraft]:
+    if tokens <= embedder.max_tokens:
+        return [PassageDraft(_titled(draft, text), is_default)]
+    title, limit = draft.title, embedder.max_tokens
+    if title:
+        (of_title,) = embedder.count_tokens([f"{title}\n"])
+        # A title that takes half the room says less than the text.
+        title, limit = ("", limit) if of_title > limit // 2 else (title, limit - of_title)
+    return [
+        PassageDraft(f"{title}\n{text[start:stop]}" if title else text[start:stop], is_default, start)
+        for start, stop in find_windows(text, limit, embedder.count_tokens)
+    ]
+
+
+def find_windows(text: str, max_tokens: int, count: CountTokens) -> list[tuple[int, int]]:
+    """Where windows of at most ``max_tokens`` tokens begin and end; together they cover the text.
+
+    Args:
+        max_tokens: special tokens included; at least one character fits.
+        count: tokens of each text, special tokens included.
+    """
+    (special,) = count([""])
+    budget = max_tokens - special
+    while True:
+        windows = _pack(_pieces(text, budget, special, count), budget)
+        counts = count([text[start:stop] for start, stop in windows])
+        if max(counts) <= max_tokens or budget <= 1:
+            return windows
+        budget = max(1, int(budget * SHRINK))
+
+
+def _pieces(text: str, budget: int, special: int, count: CountTokens) -> list[_Piece]:
+    """Sentences, halved until each is within the budget."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    bounds = [0, *ends, *([len(text)] if not ends or ends[-1] < len(text) else [])]
+    waiting = list(pairwise(bounds))
+    done: list[_Piece] = []
+    while waiting:
+        counts = count([text[start:stop] for start, stop in waiting])
+        pieces = [
+            _Piece(start, stop, max(1, tokens - special))
+            for (start, stop), tokens in zip(waiting, counts, strict=True)
+        ]
+        waiting = []
+        for piece in pieces:
+            if piece.tokens <= budget or piece.stop - piece.start == 1:
+                done.append(piece)
+            else:
+                waiting += _halves(text, piece)
+    return sorted(done, key=lambda piece: piece.start)
+
+
+def _halves(text: str, piece: _Piece) -> list[tuple[int, int]]:
+    """Cut near the middle, after a space or comma if there is one in the middle half."""
+    middle = (piece.start + piece.stop) // 2
+    quarter = (piece.stop - piece.start) // 4
+    breaks = [found.end() for found in _BREAK.finditer(text, piece.start + quarter, piece.stop - quarter)]
+    at = min(breaks, key=lambda end: abs(end - middle), default=middle)
+    at = at if piece.start < at < piece.stop else middle
+    return [(piece.start, at), (at, piece.stop)]
+
+
+def _pack(pieces: Sequence[_Piece], budget: int) -> list[tuple[int, int]]:
+    """As many pieces as fit, again and again, each time from the last few of the time before."""
+    windows: list[tuple[int, int]] = []
+    first = after = 0
+    while after < len(pieces):
+        room = budget - sum(piece.tokens for piece in pieces[first:after])
+        while after < len(pieces) and (pieces[after].tokens <= room or after == first):
+            room -= pieces[after].tokens
+            after += 1
+        windows.append((pieces[first].start, pieces[after - 1].stop))
+        first = _next_first(pieces, first, after, budget)
+    return windows
+
+
+def _next_first(pieces: Sequence[_Piece], first: int, after: int, budget: int) -> int:
+    """Where the window that has ``pieces[after]`` as its first new one begins."""
+    if after == len(pieces):
+        return after
+    room = min(int(budget * OVERLAP_SHARE), budget - pieces[after].tokens)
+    begin = after
+    while begin - 1 > first and pieces[begin - 1].tokens <= room:
+        begin -= 1
+        room -= pieces[begin].tokens
+    return begin

@@ -89,7 +89,7 @@ class RecordDraft:
     chunk_index: int = 0
     key: str = ""
     title: str = ""
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @property
     def text(self) -> str:
@@ -99,6 +99,8 @@ class RecordDraft:
     @property
     def texts(self) -> tuple[str, ...]:
         """What it can be found by: the default text first, then the distinct custom ones."""
+        if not self.indexes:
+            return (self.text,)
         stripped = (index.strip() for index in self.indexes)
         return tuple(dict.fromkeys((self.text, *(index for index in stripped if index))))
 
@@ -164,7 +166,7 @@ class Record:
     updated_at: datetime
     key: str = ""
     title: str = ""
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @property
     def text(self) -> str:

@@ -27,8 +27,9 @@ from retrieval.embedding.e5_file import E5Weights
 from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embeddings
 
-MAX_BATCH_TOKENS = 2048
-"""Tokens of one inference. More is no faster, and makes a query beside an import wait longer."""
+MAX_BATCH_TOKENS = 1024
+"""Tokens of one inference, some 150 ms on two cores: more is no faster, and a query beside an import waits
+for the inference under way."""
 
 _MASKED = np.float32(-10_000)
 

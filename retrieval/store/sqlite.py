@@ -591,7 +591,7 @@ def _note_removals(db: sqlite3.Connection, passages: Sequence[Row]) -> None:
 
 
 def _to_json(value: Mapping[str, object]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False)
+    return json.dumps(dict(value), ensure_ascii=False) if value else "{}"
 
 
 def _ms(moment: datetime) -> int:

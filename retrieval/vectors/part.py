@@ -209,6 +209,8 @@ class Part:
         rows = self._twins.rows_of(nodes)
         if selection.rows is not None:
             rows = rows.where(selection.rows.has(rows.positions))
+        elif len(rows) == len(nodes):
+            return rows.where(slice(count))
         order = np.lexsort((rows.positions, -rows.scores))[:count]
         return Found(rows.scores[order], rows.positions[order])
 

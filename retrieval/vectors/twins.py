@@ -50,6 +50,8 @@ class Twins:
         order, starts = self._by_node
         first = starts[found.positions]
         counts = starts[found.positions + 1] - first
+        if counts.max(initial=1) == 1:
+            return Found(found.scores, order[first])
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return Found(np.repeat(found.scores, counts), order[np.repeat(first, counts) + within])
 

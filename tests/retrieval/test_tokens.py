@@ -89,3 +89,7 @@ def test_the_vocabulary_is_not_downloaded(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "2"
+
+
+def test_a_million_blanks_are_counted() -> None:
+    assert 1 < count_tokens(" " * 1_200_000 + "x") < 1_200_000

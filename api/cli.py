@@ -4,9 +4,12 @@ Exit codes: 0, 1 for an error in one line, 2 for bad usage, 130 when interrupted
 """
 
 import sys
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,26 +23,46 @@ from api.output import (
     print_json,
     print_line,
     print_note,
+    print_preview,
     print_quotes,
     print_report,
     print_rows,
     step_progress,
 )
 from api.settings import read_settings
+from api.wiring import open_documents
 from api.workspace import Workspace, list_statuses, open_workspace
-from ingest.jobs import check_file
-from retrieval.errors import DatasetNotFound, InvalidRequest, QuotebaseError
+from ingest.chunking import ChunkOptions
+from ingest.folders import find_files
+from ingest.imports import check_file
+from ingest.jobs import ImportReport, ImportSettings, Jobs, Mode
+from ingest.mapping import ColumnChoice
+from ingest.preview import preview_file
+from ingest.rows import TableOptions
+from ingest.sources import Reading
+from retrieval.embedding import open_embedder
+from retrieval.errors import (
+    DatasetNotFound,
+    InvalidRequest,
+    MissingColumn,
+    QuotebaseError,
+    UnreadableFile,
+)
 from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult
 
 app = typer.Typer(
     help="Knowledge-base retrieval: CSV q/a datasets in, scored quotes out.", no_args_is_help=True
 )
-datasets = typer.Typer(help="List, delete, verify and rebuild datasets.", no_args_is_help=True)
+datasets = typer.Typer(help="List, delete, export, verify and rebuild datasets.", no_args_is_help=True)
+jobs = typer.Typer(help="List and cancel imports.", no_args_is_help=True)
 app.add_typer(datasets, name="datasets")
+app.add_typer(jobs, name="jobs")
 app.add_typer(apps, name="apps")
 app.add_typer(keys, name="keys")
 
 INTERRUPTED = 130
+
+CHUNKS = ChunkOptions()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Similarity = Annotated[float, typer.Option(help="Lowest score to keep, 0 to 1, inclusive.")]
@@ -75,51 +98,216 @@ def _check_arguments(arguments: list[str]) -> None:
 @app.command()
 def ingest(
     files: Annotated[
-        list[Path],
-        typer.Argument(help="CSV files with the header q,a[,indexes] or index,content, or JSONL files."),
+        list[str],
+        typer.Argument(
+            help="Tables (CSV of any kind, XLSX, JSONL), documents (md, txt, html, pdf, docx), folders of them, "
+            "http(s) links."
+        ),
     ],
-    dataset: Annotated[str, typer.Option(help="Name of the dataset; made if missing.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the dataset; made if missing. Not needed for --dry-run.")
+    ] = None,
     collection: Annotated[
         str | None, typer.Option(help="Name of the collection; the file's by default.")
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Upsert goes by --key; replace makes the collection what the file says.")
+    ] = "append",
+    q: Annotated[str | None, typer.Option("--q", help="Column of questions, by name or position.")] = None,
+    a: Annotated[str | None, typer.Option("--a", help="Column of answers.")] = None,
+    index: Annotated[list[str] | None, typer.Option(help="Column of further texts to find it by.")] = None,
+    key: Annotated[str | None, typer.Option(help="Column that a row is known by.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Column of tags, kept with the record.")] = None,
+    meta: Annotated[list[str] | None, typer.Option(help="Column to keep with the record.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the file; detected by default.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="One character or tab; detected by default.")] = None,
+    errors: Annotated[
+        Literal["strict", "replace"],
+        typer.Option(help="Where bytes cannot be decoded: fail, or put U+FFFD in."),
+    ] = "strict",
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
+    ] = True,
+    sheet: Annotated[
+        str | None, typer.Option(help="Of a workbook; the one it opens with by default.")
+    ] = None,
+    chunk_size: Annotated[int, typer.Option(help="Most tokens of a chunk of a document.")] = CHUNKS.size,
+    overlap: Annotated[int, typer.Option(help="Most tokens that a chunk repeats.")] = CHUNKS.overlap,
+    splitter: Annotated[str, typer.Option(help="Where documents are always cut: a text or /regex/.")] = "",
+    qa: Annotated[
+        bool, typer.Option("--qa", help="Let the completion backend make q/a pairs of documents.")
+    ] = False,
+    qa_prompt: Annotated[str, typer.Option(help="What it is told to do, instead of our words.")] = "",
     vectors: Annotated[
         Path | None,
         typer.Option(help="A .npy file of ready-made embeddings, one for each text of each row, in order."),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write rejected rows here, to be mended and imported again.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import CSV files. Rows that are there already cost nothing."""
-    for option, value in (("--collection", collection), ("--vectors", vectors)):
-        if value and len(files) > 1:
+    """Import files. What is there already costs nothing; the same command goes on with what was cut off."""
+    table = TableOptions(encoding, delimiter, errors, header, sheet)
+    columns = ColumnChoice(q, a, tuple(index or ()), key, tags, tuple(meta or ()))
+    reading = Reading(
+        table, columns, ChunkOptions(chunk_size, overlap, splitter), qa or bool(qa_prompt), qa_prompt
+    )
+    with tempfile.TemporaryDirectory(prefix="quotebase-") as folder:
+        _ingest(
+            _found(files, Path(folder)),
+            dataset,
+            collection,
+            mode,
+            reading,
+            vectors,
+            dry_run,
+            rejects,
+            as_json,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file to import, what to call it, and the name of its collection."""
+
+    path: Path
+    shown: str
+    collection: str
+
+
+def _found(named: list[str], folder: Path) -> list[_Found]:
+    """Files, those in folders, and what links lead to, which is fetched into ``folder``."""
+    links = [name for name in named if name.lower().startswith(("http://", "https://"))]
+    files = find_files([Path(name) for name in named if name not in links])
+    found = [_Found(file, str(file), name) for file, name in files]
+    if links:
+        from ingest.links import LinkLimits, fetch_link
+
+        limits = LinkLimits(allow_private=read_settings().private_links)
+        for link in dict.fromkeys(links):
+            fetched = fetch_link(link, folder, limits)
+            found.append(_Found(fetched.path, fetched.name, link))
+    return found
+
+
+def _ingest(
+    found: list[_Found],
+    dataset: str | None,
+    collection: str | None,
+    mode: Mode,
+    reading: Reading,
+    vectors: Path | None,
+    dry_run: bool,
+    rejects: Path | None,
+    as_json: bool,
+) -> None:
+    for option, value in (("--collection", collection), ("--vectors", vectors), ("--rejects", rejects)):
+        if value and len(found) > 1:
             raise InvalidRequest(f"{option} takes one file: import the files one by one, or leave it out")
+    if dry_run:
+        _preview(found, reading, vectors, as_json)
+        return
+    if dataset is None:
+        raise InvalidRequest("no dataset was named: give --dataset, or --dry-run")
+    imports = [
+        ImportSettings(
+            one.shown, collection or one.collection, mode, reading, vectors.name if vectors else ""
+        )
+        for one in found
+    ]
+    if mode == "replace" and len({one.collection for one in imports}) < len(imports):
+        raise InvalidRequest(
+            "files of the same name would replace each other: import them one by one, each with --collection"
+        )
     reports = []
-    with open_workspace(read_settings(), model_progress()) as workspace:
-        into = _dataset_for(workspace, dataset, files, vectors)
-        for file in files:
-            with import_progress(file.name) as on_progress:
-                report = workspace.import_file(into, file, collection, vectors, on_progress)
+    with open_workspace(read_settings(), model_progress(), say_wait=print_note) as workspace:
+        into = _dataset_for(workspace, dataset, found, reading, vectors)
+        for one, settings in zip(found, imports, strict=True):
+            report = _import_one(workspace, into, one.path, settings, vectors, is_alone=len(found) == 1)
             reports.append(report)
+            if rejects:
+                with _writing(rejects):
+                    workspace.save_rejects(report, rejects)
             if not as_json:
                 print_report(report)
     if as_json:
         totals = {count: sum(getattr(report, count) for report in reports) for count in COUNTS}
         seconds = sum(report.seconds for report in reports)
         print_json({**totals, "seconds": seconds, "files": [asdict(report) for report in reports]})
+    if failed := [report.file for report in reports if report.state == "failed"]:
+        raise InvalidRequest(f"{len(failed)} of {len(reports)} files were not imported: {', '.join(failed)}")
 
 
-def _dataset_for(workspace: Workspace, name: str, files: list[Path], vectors: Path | None) -> Dataset:
-    """The dataset of that name; made if missing, but not for a file that cannot be imported."""
-    for file in files:
-        if file.is_dir():
-            raise InvalidRequest(f"{file} is a folder: name the CSV files in it")
-        if not file.is_file():
-            raise InvalidRequest(f"there is no file {file}")
+def _import_one(
+    workspace: Workspace,
+    dataset: Dataset,
+    file: Path,
+    settings: ImportSettings,
+    vectors: Path | None,
+    *,
+    is_alone: bool,
+) -> ImportReport:
+    """A file that cannot be read does not keep others from being imported."""
     try:
+        with import_progress(Path(settings.file).name) as on_progress:
+            return workspace.import_file(dataset, file, settings, vectors, on_progress)
+    except (UnreadableFile, MissingColumn) as error:
+        if is_alone:
+            raise
+        return ImportReport(
+            settings.file, dataset.name, settings.collection, state="failed", error=error.message
+        )
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Raises InvalidRequest if the file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def _preview(files: list[_Found], reading: Reading, vectors: Path | None, as_json: bool) -> None:
+    settings = read_settings()
+    embedder = open_embedder(settings.embedder, settings.cache_dir, model_progress())
+    previews, failed = [], []
+    for file in files:
+        try:
+            if vectors:
+                check_file(file.path, file.shown, reading, vectors)
+            previews.append(preview_file(file.path, file.shown, reading, embedder))
+        except (UnreadableFile, MissingColumn) as error:
+            if len(files) == 1:
+                raise
+            failed.append(file.shown)
+            print_note(f"{file.shown}: {error}")
+    if as_json:
+        print_json({"files": [asdict(preview) for preview in previews]})
+    else:
+        for preview in previews:
+            print_preview(preview)
+    if failed:
+        raise InvalidRequest(f"{len(failed)} of {len(files)} files cannot be imported: {', '.join(failed)}")
+
+
+def _dataset_for(
+    workspace: Workspace, name: str, files: list[_Found], reading: Reading, vectors: Path | None
+) -> Dataset:
+    """The dataset of that name; made if missing, but not for a file that cannot be imported."""
+    with suppress(DatasetNotFound):
         return workspace.dataset_named(name)
-    except DatasetNotFound:
-        for file in files:
-            check_file(file, vectors)
-        return workspace.create_dataset(name)
+    problems: list[QuotebaseError] = []
+    for file in files:
+        try:
+            check_file(file.path, file.shown, reading, vectors)
+        except (UnreadableFile, MissingColumn) as error:
+            problems.append(error)
+    if len(problems) == len(files):
+        raise problems[0]
+    return workspace.create_dataset(name)
 
 
 @app.command()
@@ -232,6 +420,19 @@ def delete_dataset(name: Annotated[str, typer.Argument(help="Name of the dataset
     print_line(f"deleted {name}")
 
 
+@datasets.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    file: Annotated[Path, typer.Argument(help="CSV file to write.")],
+) -> None:
+    """Write all records to a CSV file that can be imported again."""
+    with open_workspace(read_settings(), model_progress()) as workspace:
+        dataset = workspace.dataset_named(name)
+        with _writing(file):
+            workspace.export(dataset.id, file)
+    print_line(f"exported {name} to {file}")
+
+
 @datasets.command("verify")
 def verify(as_json: AsJson = False) -> None:
     """Compare the indexes with the store, passage by passage, and mend what differs."""
@@ -260,3 +461,20 @@ def rebuild(
         print_json(asdict(status))
     else:
         print_line(f"{name}: {status.passages} passages, {describe_index(status)}")
+
+
+@jobs.command("list")
+def list_jobs(as_json: AsJson = False) -> None:
+    """Imports, oldest first: how far they are, or what became of them."""
+    with open_documents(read_settings()) as store:
+        found = Jobs(store).list()
+    rows = [{"id": job.id, "created": job.created_at.isoformat(), **asdict(job.report)} for job in found]
+    print_rows(rows, ("id", "state", "dataset", "collection", "file", "read", "rejected", "error"), as_json)
+
+
+@jobs.command("cancel")
+def cancel_job(job_id: Annotated[str, typer.Argument(help="Id of the job.")]) -> None:
+    """End an import after the batch in hand; what is done stays."""
+    with open_workspace(read_settings(), model_progress()) as workspace:
+        job = workspace.cancel_job(job_id)
+    print_line(f"{job.id} {job.state}")

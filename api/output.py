@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ingest.jobs import ImportReport, ReportProgress
+from ingest.imports import ReportProgress
+from ingest.jobs import ImportReport
+from ingest.mapping import RowProblem
+from ingest.preview import Preview
 from retrieval.embedding import Progress as ModelProgress
 from retrieval.types import IndexDifferences, IndexStatus, Quote
 from retrieval.vectors.index import OnStep
@@ -19,7 +23,10 @@ from retrieval.vectors.index import OnStep
 TABLE_WIDTH = 10_000
 """Wider than any table: a cell that is cut, such as an id, is of no use."""
 
-COUNTS = ("read", "added", "updated", "unchanged", "rejected", "embedded")
+COUNTS = ("read", "added", "updated", "unchanged", "rejected", "removed", "embedded")
+
+LOGGED_S = 30.0
+"""Between two lines of progress where there is no bar."""
 
 _out = Console(soft_wrap=True, highlight=False)
 _tables = Console(width=TABLE_WIDTH, highlight=False)
@@ -62,25 +69,66 @@ def print_quotes(quotes: Sequence[Quote]) -> None:
 
 
 def print_report(report: ImportReport) -> None:
+    if report.state == "failed":
+        print_note(f"{report.file}: {report.error}")
+        return
     counts = ", ".join(f"{name} {getattr(report, name)}" for name in COUNTS)
     print_line(f"{report.file} → {report.dataset}/{report.collection}: {counts} ({report.seconds:.1f} s)")
-    for problem in report.problems:
-        print_note(f"  line {problem.line}, {problem.column}: {problem.reason}")
+    _print_problems(report.problems, report.rejected)
+    if report.ignored:
+        print_note(f"  columns that nothing was taken from: {', '.join(report.ignored)}")
+
+
+def print_preview(preview: Preview) -> None:
+    """How the file would be read, its first records and problems."""
+    details = ", ".join(filter(None, (preview.kind, preview.encoding, _named(preview.delimiter))))
+    print_line(
+        f"{preview.file} ({details}): {preview.records} records, {preview.rejected} rows rejected, "
+        f"{preview.blank} blank, some {preview.tokens} tokens, {preview.seconds:.0f} s of embedding"
+    )
+    for draft in preview.first:
+        print_line(f"  q: {draft.q}")
+        for name, text in (("a", draft.a), ("key", draft.key), *(("index", text) for text in draft.indexes)):
+            if text:
+                print_line(f"  {name}: {text}")
+    _print_problems(preview.problems, preview.rejected)
+
+
+def _named(delimiter: str) -> str:
+    return {"": "", "\t": "tab"}.get(delimiter, f"delimiter {delimiter}")
+
+
+def _print_problems(problems: Sequence[RowProblem], rejected: int) -> None:
+    for problem in problems:
+        column = f", {problem.column}" if problem.column else ""
+        print_note(f"  line {problem.line}{column}: {problem.reason}")
+    if rejected > len(problems):
+        print_note(f"  … and {rejected - len(problems)} more")
 
 
 @contextmanager
 def import_progress(name: str) -> Iterator[ReportProgress]:
-    """A bar on stderr while a file is imported, if somebody looks on."""
+    """A bar on stderr while a file is imported; a line now and then if it is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[rows]} rows"),
+        TextColumn("{task.fields[rows]} rows, {task.fields[rate]} texts/s"),
     )
     with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
-        task = progress.add_task(name, total=1.0, rows=0)
-        yield lambda report, share: progress.update(task, completed=share, rows=report.read)
+        task = progress.add_task(name, total=1.0, rows=0, rate=0)
+        said = time.monotonic()
+
+        def note(report: ImportReport) -> None:
+            nonlocal said
+            rate = round(report.embedded / report.seconds) if report.seconds else 0
+            progress.update(task, completed=report.share, rows=report.read, rate=rate)
+            if not _err.is_terminal and time.monotonic() - said > LOGGED_S:
+                said = time.monotonic()
+                print_note(f"{name}: {report.share:.0%}, {report.read} rows, {rate} texts/s")
+
+        yield note
 
 
 def model_progress() -> ModelProgress:

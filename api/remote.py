@@ -6,10 +6,11 @@ by its owner only: whoever may read the directory owns what is in it.
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +18,9 @@ from typing import Any, BinaryIO
 import httpx2
 
 from api.schemas import from_wire
-from ingest.jobs import ImportReport, ReportProgress
-from ingest.mapping import RowProblem
+from api.schemas.imports import failure_of, import_form
+from ingest.imports import ReportProgress
+from ingest.jobs import ImportReport, ImportSettings, Job, report_from
 from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
@@ -45,7 +47,10 @@ from retrieval.vectors.index import OnStep
 SERVER_FILE = "server.json"
 
 LOOK_S = 0.5
-"""Between two looks at how far a rebuild is."""
+"""Between two looks at how far a rebuild or an import is."""
+
+FIRST_LOOK_S = 0.02
+"""Before the first look at an import; then twice as long each time."""
 
 
 @contextmanager
@@ -120,20 +125,52 @@ class RemoteLibrary:
         self,
         dataset: Dataset,
         path: Path,
-        collection_name: str | None,
+        settings: ImportSettings,
         vectors: Path | None,
-        _on_progress: ReportProgress | None,
+        on_progress: ReportProgress | None,
     ) -> ImportReport:
-        """Replies when the server is done. Raises what the server's import raised."""
-        target = {"datasetId": dataset.id, "name": collection_name}
+        """The server is asked meanwhile how far it is; an interrupt cancels. Raises what its import raised."""
+        form = {**import_form(dataset.id, settings), "async": True}
         with ExitStack() as stack:
-            files = {"file": (path.name, _open(path, stack), "text/csv")}
+            files = {"file": (path.name, _open(path, stack), "application/octet-stream")}
             if vectors:
                 files["vectors"] = (vectors.name, _open(vectors, stack), "application/octet-stream")
-            data = self._post("collection/create/template", files=files, data={"data": json.dumps(target)})
-        report = data["report"]
-        problems = tuple(RowProblem(**problem) for problem in report["problems"])
-        return ImportReport(**{**report, "file": str(path), "problems": problems})
+            data = {"data": json.dumps(form)}
+            job_id = self._post("collection/create/template", files=files, data=data)["job"]
+        wait_s = FIRST_LOOK_S
+        try:
+            while (job := self._get("job/detail", id=job_id))["state"] in ("queued", "running"):
+                if on_progress:
+                    on_progress(report_from(job["report"]))
+                time.sleep(wait_s)
+                wait_s = min(LOOK_S, 2 * wait_s)
+        except KeyboardInterrupt:
+            self.cancel_job(job_id)
+            raise
+        report = replace(report_from(job["report"]), file=settings.file)
+        if report.state == "failed":
+            raise _error(job["errorCode"], report.error)
+        if report.state == "cancelled":
+            raise failure_of(report)
+        return report
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        return _job(self._post("job/cancel", json={"id": job_id}))
+
+    def save_rejects(self, report: ImportReport, path: Path) -> None:
+        self._download("job/rejects", path, id=report.job)
+
+    def export(self, dataset_id: str, path: Path) -> None:
+        self._download("exportAll", path, datasetId=dataset_id)
+
+    def _download(self, what: str, path: Path, **parameters: str) -> None:
+        with self.client.stream("GET", f"/api/core/dataset/{what}", params=parameters) as response:
+            if response.is_error:
+                response.read()
+                self._read(response)
+            with path.open("wb") as file:
+                file.writelines(response.iter_bytes())
 
     def search(self, request: SearchRequest) -> SearchResult:
         body = {
@@ -187,8 +224,7 @@ class RemoteLibrary:
         body = response.json()
         if body.get("code") == 200:
             return body["data"]
-        kinds = {kind.code: kind for kind in _all_errors(QuotebaseError)}
-        raise kinds.get(body["statusText"], QuotebaseError)(body["message"])
+        raise _error(body["statusText"], body["message"])
 
 
 def _open(path: Path, stack: ExitStack) -> BinaryIO:
@@ -196,6 +232,11 @@ def _open(path: Path, stack: ExitStack) -> BinaryIO:
         return stack.enter_context(path.open("rb"))
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _error(code: str, message: str) -> QuotebaseError:
+    kinds = {kind.code: kind for kind in _all_errors(QuotebaseError)}
+    return kinds.get(code, QuotebaseError)(message)
 
 
 def _all_errors(kind: type[QuotebaseError]) -> Iterator[type[QuotebaseError]]:
@@ -208,6 +249,13 @@ def _dataset(item: dict[str, Any]) -> Dataset:
     model = item["vectorModel"]
     binding = ModelBinding(model["model"], model["dimension"], model["fingerprint"])
     return Dataset(item["_id"], item["name"], binding, item["intro"], now(), now())
+
+
+def _job(item: dict[str, Any]) -> Job:
+    report = report_from(item["report"])
+    created, updated = (datetime.fromisoformat(item[name]) for name in ("createTime", "updateTime"))
+    settings = ImportSettings(item["file"], report.collection)
+    return Job(item["id"], item["datasetId"], settings, "", "", "", report, created, updated)
 
 
 def _quote(item: dict[str, Any]) -> Quote:

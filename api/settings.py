@@ -29,12 +29,13 @@ class Settings(BaseSettings):
                               the model's name at EMBEDDING_BASE_URL
     EMBEDDING_BASE_URL        an OpenAI-compatible API to take embeddings from
     EMBEDDING_API_KEY         its key
-    EMBEDDING_MAX_TOKENS      longer texts are cut before they are sent there
+    EMBEDDING_MAX_TOKENS      what the model there reads at most
     COMPLETION_MODEL          the model's name at COMPLETION_BASE_URL
     COMPLETION_BASE_URL       an OpenAI-compatible API to take answers from; without it the best
                               quote is the answer
     COMPLETION_API_KEY        its key
     COMPLETION_TIMEOUT_S      how long it may stay silent, in seconds
+    PRIVATE_LINKS             whether links to this machine and to private networks may be fetched
     HOST, PORT                where ``quotebase serve`` listens
     LOG_LEVEL                 debug, info, warning or error
     ========================  ==================================================================
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     completion_base_url: str | None = None
     completion_api_key: SecretStr | None = None
     completion_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    private_links: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

@@ -1,17 +1,24 @@
 """Putting the parts together: settings to a library, a completion backend and what serves them."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from api.apps import Apps
 from api.keys import Keys
 from api.settings import Settings
+from ingest.jobs import Jobs
+from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
 from retrieval.embedding import Progress, open_embedder
 from retrieval.library import Library
 from retrieval.store import Store, open_store
+
+UPLOADS_FOLDER = "uploads"
+"""In the data directory: a folder for each job that came by an upload and is not over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,8 @@ class Service:
     completion: Completion
     apps: Apps
     keys: Keys
+    runner: JobRunner
+    allows_private_links: bool = False
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
 
@@ -38,12 +47,31 @@ def open_library(settings: Settings, progress: Progress | None = None) -> Iterat
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
-        yield service_of(library, open_completion(settings.completion))
+        service = service_of(library, open_completion(settings.completion), settings.private_links)
+        with closing(service.runner):
+            _remove_leftovers(library)
+            service.runner.resume()
+            yield service
 
 
-def service_of(library: Library, completion: Completion) -> Service:
-    """The service over an open library."""
-    return Service(library, completion, Apps(library.store), Keys(library.store))
+def _remove_leftovers(library: Library) -> None:
+    """Uploads that no job needs: a process ended before they were a job, or after the job was over."""
+    needed = {Path(job.path).parent for job in Jobs(library.store).list() if not job.is_over}
+    for folder in (library.data_dir / UPLOADS_FOLDER).absolute().glob("*"):
+        if folder not in needed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
+    """The service over an open library. Close its runner before the library."""
+    return Service(
+        library,
+        completion,
+        Apps(library.store),
+        Keys(library.store),
+        JobRunner(library, completion),
+        allows_private_links,
+    )
 
 
 @contextmanager

@@ -1,20 +1,29 @@
 """What the command line works on: the data directory itself, or the server that holds it."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from api.settings import Settings
 from api.wiring import open_documents, open_library
-from ingest.jobs import ImportReport, ReportProgress, import_file
+from ingest.export import export_csv
+from ingest.imports import ReportProgress, import_file, rejects_path
+from ingest.jobs import ImportReport, ImportSettings, Job
+from ingest.runner import JobRunner
+from retrieval.completion import CompletionChoice, open_completion
 from retrieval.embedding import Progress
 from retrieval.errors import DirectoryInUse
 from retrieval.indexes import status_on_disk
 from retrieval.library import INDEX_FOLDER, Library
 from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult, VerifyReport
 from retrieval.vectors.index import OnStep
+
+WAIT_S = 0.2
+"""Between two looks whether another process has let go of the directory."""
 
 
 class Workspace(Protocol):
@@ -34,10 +43,22 @@ class Workspace(Protocol):
         self,
         dataset: Dataset,
         path: Path,
-        collection_name: str | None,
+        settings: ImportSettings,
         vectors: Path | None,
         on_progress: ReportProgress | None,
     ) -> ImportReport: ...
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        ...
+
+    def save_rejects(self, report: ImportReport, path: Path) -> None:
+        """The rejected rows of an import, as a CSV. Raises OSError."""
+        ...
+
+    def export(self, dataset_id: str, path: Path) -> None:
+        """All records as a CSV. Raises OSError."""
+        ...
 
     def search(self, request: SearchRequest) -> SearchResult: ...
 
@@ -51,6 +72,7 @@ class LocalLibrary:
     """A library in this process."""
 
     library: Library
+    completion: CompletionChoice
 
     def list_datasets(self) -> list[Dataset]:
         return self.library.store.list_datasets()
@@ -68,18 +90,24 @@ class LocalLibrary:
         self,
         dataset: Dataset,
         path: Path,
-        collection_name: str | None,
+        settings: ImportSettings,
         vectors: Path | None,
         on_progress: ReportProgress | None,
     ) -> ImportReport:
-        return import_file(
-            self.library,
-            dataset,
-            path,
-            collection_name=collection_name,
-            vectors=vectors,
-            on_progress=on_progress,
-        )
+        completion = open_completion(self.completion) if settings.reading.is_qa else None
+        return import_file(self.library, dataset, path, settings, vectors, on_progress, completion=completion)
+
+    def cancel_job(self, job_id: str) -> Job:
+        """None runs: this process has the directory."""
+        with closing(JobRunner(self.library)) as runner:
+            return runner.cancel(job_id)
+
+    def save_rejects(self, report: ImportReport, path: Path) -> None:
+        shutil.copyfile(rejects_path(self.library, report.job), path)
+
+    def export(self, dataset_id: str, path: Path) -> None:
+        with path.open("wb") as file:
+            file.writelines(export_csv(self.library.store, dataset_id))
 
     def search(self, request: SearchRequest) -> SearchResult:
         return self.library.search(request)
@@ -121,17 +149,40 @@ def list_statuses(settings: Settings) -> list[DatasetStatus]:
 
 
 @contextmanager
-def open_workspace(settings: Settings, progress: Progress | None = None) -> Iterator[Workspace]:
+def open_workspace(
+    settings: Settings, progress: Progress | None = None, say_wait: Callable[[str], None] | None = None
+) -> Iterator[Workspace]:
     """The library in the data directory, or, if a server has it, that server.
 
+    Args:
+        say_wait: called once if another process has the directory that is no server, which is then
+            waited for.
+
     Raises:
-        DirectoryInUse: another process has it that is no server.
+        DirectoryInUse: such a process has it, and nobody waits.
     """
     with ExitStack() as stack:
-        try:
-            workspace: Workspace = LocalLibrary(stack.enter_context(open_library(settings, progress)))
-        except DirectoryInUse as in_use:
-            from api.remote import connect
-
-            workspace = stack.enter_context(connect(settings.data_dir, in_use))
+        workspace = _try_to_open(settings, progress, stack, may_fail=say_wait is None)
+        if workspace is None and say_wait:
+            say_wait(f"waiting for another quotebase process that has {settings.data_dir} open")
+        while workspace is None:
+            time.sleep(WAIT_S)
+            workspace = _try_to_open(settings, progress, stack, may_fail=False)
         yield workspace
+
+
+def _try_to_open(
+    settings: Settings, progress: Progress | None, stack: ExitStack, *, may_fail: bool
+) -> Workspace | None:
+    """``None`` if another process has the directory, and that may not be an error."""
+    try:
+        return LocalLibrary(stack.enter_context(open_library(settings, progress)), settings.completion)
+    except DirectoryInUse as in_use:
+        from api.remote import connect
+
+        try:
+            return stack.enter_context(connect(settings.data_dir, in_use))
+        except DirectoryInUse:
+            if may_fail:
+                raise
+            return None

@@ -85,6 +85,19 @@ def speed_vectors(
     print_report(measure_vectors(bulk, corpus, binding(embedder), cache_dir, sizes, _say), as_json)
 
 
+@speed.command("ingest")
+def speed_ingest(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    rows: Annotated[int, typer.Option(min=4_000, help="Most rows to import.")] = 1_000_000,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """An import beside the embedding of its texts alone; again; changed; and searches beside one."""
+    from benchmarks.ingest import measure_ingest
+
+    print_report(measure_ingest(bulk, BundledEmbedder(cache_dir), rows, _say), as_json)
+
+
 @app.command()
 def report() -> None:
     """Make the README's tables and plots from the reports in benchmarks/results."""

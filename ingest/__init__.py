@@ -1,1 +1,1 @@
-"""Files in, records out. Start at :func:`ingest.jobs.import_file`."""
+"""Files in, records out. Start at :func:`ingest.imports.import_file`."""

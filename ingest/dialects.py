@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DELIMITERS = (",", "\t", ";", "|")
 
-KNOWN_HEADERS = (("q", "a"), ("index", "content"))
+KNOWN_HEADERS = (("q", "a"), ("index", "content"), ("#line", "#reason"))
 """Names that a header begins with which leave no doubt about the delimiter."""
 
 

@@ -1,163 +1,225 @@
-"""An import as one piece of work: a file becomes the records of a collection, batch by batch.
+"""An import as a job: kept in the store, done batch by batch, gone on with where it was cut off.
 
-Each batch is durable before the next begins, and rows that the collection has already cost
-nothing: an import that was cut off goes on when the same one is started again.
+    queued → running → done | failed | cancelled
+
+A job is known by what it imports, so that the same command finds it again. What it has done is noted
+after each batch, together with the counts: an attempt that was killed goes on behind the last batch
+that was noted, and rows that were stored but not noted are found unchanged.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
+from ingest.chunking import ChunkOptions
+from ingest.mapping import ColumnChoice, RowProblem
+from ingest.rows import TableOptions
+from ingest.sources import Reading
+from retrieval.errors import InvalidRequest, JobNotFound
+from retrieval.store import Store
+from retrieval.types import Dataset, now
 
-from ingest.mapping import Columns, RowProblem, count_texts, find_columns, to_draft
-from ingest.tables import Table, open_table
-from ingest.vectors import VectorFile, of_passages
-from retrieval.batched import batched
-from retrieval.errors import QuotebaseError
-from retrieval.library import Library
-from retrieval.types import Collection, Dataset, Embeddings, RecordDraft
+KIND = "job"
+"""Of the documents in the store."""
 
-BATCH_RECORDS = 512
-"""Records of one commit: some seconds of embedding, which is what a kill can cost."""
+MOST_PROBLEMS = 1000
+"""Problems in a report; all of them are in the file of rejected rows."""
 
-BATCH_VECTORS = 4096
-"""The same where nothing has to be embedded."""
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+Mode = Literal["append", "upsert", "replace"]
+MODES: tuple[Mode, ...] = ("append", "upsert", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """What to import, and how.
+
+    Args:
+        file: what to call it, in reports and by its suffix.
+        collection: name of the collection; made if missing.
+        mode: ``append`` adds what the collection does not have yet; ``upsert`` also replaces the
+            records whose key comes with something else; ``replace`` makes the collection what the
+            file says.
+        vectors: what to call the file of ready-made embeddings, if there is one.
+    """
+
+    file: str
+    collection: str
+    mode: Mode = "append"
+    reading: Reading = field(default_factory=Reading)
+    vectors: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidRequest(f"there is no mode {self.mode!r}: it is one of {', '.join(MODES)}", "mode")
+        if self.vectors and self.reading.is_qa:
+            raise InvalidRequest("q/a pairs are made anew: they take no ready-made embeddings", "vectors")
+        if self.vectors and self.mode != "append":
+            raise InvalidRequest(
+                f"ready-made embeddings can be appended only: {self.mode} takes none", "mode"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
     """What became of a file: read = added + updated + unchanged + rejected.
 
-    ``read`` counts the rows that are not blank, without the header; ``embedded`` the texts that
-    the embedding model read.
+    With ``replace`` that is so at the end: before it, nothing has become of what was ``read``.
+
+    ``read`` counts the rows or chunks, without the header and without the ``blank`` rows; ``removed``
+    the records that were there before and are not in the file (``replace``); ``embedded`` the texts
+    that the model read; ``replaced`` the characters put in for what could not be decoded. ``problems``
+    has the first thousand of the ``rejected``.
     """
 
     file: str
     dataset: str
     collection: str
-    collection_id: str
-    encoding: str
+    collection_id: str = ""
+    job: str = ""
+    state: State = "queued"
+    kind: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    ignored: tuple[str, ...] = ()
     read: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+    removed: int = 0
     embedded: int = 0
+    blank: int = 0
+    replaced: int = 0
+    share: float = 0.0
     seconds: float = 0.0
     problems: tuple[RowProblem, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
-    """What a row became, and how many texts it has."""
-
-    outcome: RecordDraft | RowProblem
-    texts: int
-
-
-ReportProgress = Callable[[ImportReport, float], None]
-"""Called after each batch with the report so far and the share of the file that is done."""
-
-
-def check_file(path: Path, vectors: Path | None = None) -> None:
-    """Raises what import_file would raise before the first row, but for vectors of another width."""
-    with open_table(path, str(path)) as table:
-        find_columns(table.header)
-        next(table.rows, None)
-    if vectors:
-        _open_vectors(vectors, vectors.name, path, str(path), None)
-
-
-def import_file(
-    library: Library,
-    dataset: Dataset,
-    path: Path,
-    file_name: str | None = None,
-    collection_name: str | None = None,
-    vectors: Path | None = None,
-    vectors_name: str | None = None,
-    on_progress: ReportProgress | None = None,
-) -> ImportReport:
-    """Import a CSV or JSONL file into a collection, which is made if missing.
+class Job:
+    """One import.
 
     Args:
-        file_name: what to call the file, if not by its path.
-        collection_name: the file's name if not given.
-        vectors: a .npy file of ready-made embeddings, one for each text of each row (see
-            :mod:`ingest.vectors`); the model then reads nothing.
-        vectors_name: what to call that file, if not by its path.
-
-    Raises:
-        UnreadableFile, MissingColumn: nothing was imported, or the batches before the broken line.
-        InvalidRequest: the vectors do not fit the table; nothing was imported.
-        ModelMismatch, EmbedderUnavailable, StoreUnavailable: what was committed before stays; the
-            message says how to go on.
+        path: of the file; ``vectors_path`` of its embeddings, or empty.
+        is_upload: whether the files are the job's own, to be removed when it ends.
+        position: rows or chunks that are done and noted.
+        rejects_bytes: how much of the file of rejected rows is of them.
+        error_code: of the error it failed with.
     """
-    started = time.perf_counter()
-    library.bound_dataset(dataset.id)
-    shown = file_name or str(path)
-    ready = None
-    if vectors:
-        ready = _open_vectors(vectors, vectors_name or vectors.name, path, shown, dataset.model.dim)
-    with open_table(path, shown) as table:
-        columns = find_columns(table.header)
-        name = collection_name or Path(shown).name
-        collection = library.ensure_collection(dataset.id, name)
-        report = ImportReport(shown, dataset.name, name, collection.id, table.encoding)
-        try:
-            for batch in _batches(table, columns, BATCH_RECORDS if ready is None else BATCH_VECTORS):
-                report = _import_batch(library, collection, batch, ready, report)
-                report = replace(report, seconds=time.perf_counter() - started)
-                if on_progress:
-                    on_progress(report, table.share_read)
-        except QuotebaseError as error:
-            done = f"{report.read} rows of {shown} are done and safe; start the same import again to go on"
-            error.args = (f"{error}. {done}",)
-            raise
-    return report
+
+    id: str
+    dataset_id: str
+    settings: ImportSettings
+    path: str
+    vectors_path: str
+    digest: str
+    report: ImportReport
+    created_at: datetime
+    updated_at: datetime
+    is_upload: bool = False
+    position: int = 0
+    rejects_bytes: int = 0
+    error_code: str = ""
+
+    @property
+    def state(self) -> State:
+        return self.report.state
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
 
 
-def _open_vectors(vectors: Path, name: str, table: Path, shown: str, dim: int | None) -> VectorFile:
-    """Checked against all rows of the table before any is imported."""
-    with open_table(table, shown) as rows:
-        columns = find_columns(rows.header)
-        texts = sum(count_texts(row, columns) for row in rows.rows)
-    return VectorFile(vectors, name, texts, dim)
+def digest_of(*paths: Path) -> str:
+    """Of the bytes of the files. Raises OSError."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as source:
+            digest.update(hashlib.file_digest(source, "blake2b").digest())
+    return digest.hexdigest()
 
 
-def _batches(table: Table, columns: Columns, size: int) -> Iterator[tuple[_Item, ...]]:
-    items = (
-        _Item(to_draft(row, columns, place), count_texts(row, columns))
-        for place, row in enumerate(table.rows)
+def job_id(dataset: Dataset, settings: ImportSettings, digest: str, key: str = "") -> str:
+    """The same for the same import: by the caller's key if there is one, else by files and settings."""
+    known_by = ["key", key] if key else ["file", digest, asdict(settings)]
+    return hashlib.blake2b(json.dumps([dataset.id, known_by]).encode(), digest_size=12).hexdigest()
+
+
+class Jobs:
+    """The jobs in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, id_: str) -> Job | None:
+        document = self._store.find_document(KIND, id_)
+        return _from_body(document.body) if document else None
+
+    def get(self, id_: str) -> Job:
+        """Raises JobNotFound."""
+        job = self.find(id_)
+        if job is None:
+            raise JobNotFound(
+                f"there is no job with the id {id_!r}: `quotebase jobs list` has those there are"
+            )
+        return job
+
+    def list(self, dataset_id: str | None = None) -> "list[Job]":
+        """Of a dataset, or all; oldest first."""
+        return [_from_body(document.body) for document in self._store.list_documents(KIND, dataset_id)]
+
+    def save(self, job: Job) -> Job:
+        saved = replace(job, updated_at=now())
+        self._store.put_document(KIND, saved.id, _to_body(saved), saved.dataset_id)
+        return saved
+
+    def delete(self, job: Job) -> None:
+        self._store.delete_document(KIND, job.id)
+
+
+def _to_body(job: Job) -> dict[str, object]:
+    body = asdict(job)
+    return {**body, "created_at": job.created_at.isoformat(), "updated_at": job.updated_at.isoformat()}
+
+
+def _from_body(body: Mapping[str, Any]) -> Job:
+    settings = body["settings"]
+    report = body["report"]
+    return Job(
+        **{
+            **body,
+            "settings": ImportSettings(**{**settings, "reading": _reading(settings["reading"])}),
+            "report": report_from(report),
+            "created_at": datetime.fromisoformat(body["created_at"]),
+            "updated_at": datetime.fromisoformat(body["updated_at"]),
+        }
     )
-    return batched(items, size)
 
 
-def _import_batch(
-    library: Library,
-    collection: Collection,
-    batch: Sequence[_Item],
-    vectors: VectorFile | None,
-    report: ImportReport,
-) -> ImportReport:
-    drafts: list[RecordDraft] = []
-    embeddings: list[Embeddings] = []
-    for item in batch:
-        taken = vectors.take(item.texts) if vectors else None
-        if isinstance(item.outcome, RecordDraft):
-            drafts.append(item.outcome)
-            if taken is not None:
-                embeddings.append(of_passages(item.outcome, taken))
-    problems = tuple(item.outcome for item in batch if isinstance(item.outcome, RowProblem))
-    result = library.add_records(collection, drafts, np.concatenate(embeddings) if embeddings else None)
-    return replace(
-        report,
-        read=report.read + len(batch),
-        added=report.added + len(result.added),
-        unchanged=report.unchanged + result.unchanged,
-        rejected=report.rejected + len(problems),
-        embedded=report.embedded + result.embedded,
-        problems=report.problems + problems,
+def report_from(data: Mapping[str, Any]) -> ImportReport:
+    """The report of which ``asdict`` made ``data``."""
+    problems = tuple(RowProblem(**problem) for problem in data["problems"])
+    known = {one.name for one in fields(ImportReport)}
+    given = {name: value for name, value in data.items() if name in known}
+    return ImportReport(**{**given, "ignored": tuple(data["ignored"]), "problems": problems})
+
+
+def _reading(data: Mapping[str, Any]) -> Reading:
+    columns = data["columns"]
+    choice = ColumnChoice(
+        **{**columns, "indexes": tuple(columns["indexes"]), "metadata": tuple(columns["metadata"])}
+    )
+    return Reading(
+        TableOptions(**data["table"]),
+        choice,
+        ChunkOptions(**data["chunks"]),
+        data["is_qa"],
+        data["qa_prompt"],
     )

@@ -71,26 +71,37 @@ def plan_by_key(drafts: Sequence[RecordDraft], known: Iterable[KnownRecord]) -> 
     return Plan(len(drafts), tuple(planned), tuple(gone))
 
 
-def plan_replacement(drafts: Sequence[RecordDraft], known: Sequence[KnownRecord]) -> Plan:
-    """What turns a collection into the drafts: records that say the same stay, others change or go."""
-    by_content = {record.content_hash: record for record in known}
-    by_key = {record.key: record for record in known if record.key}
-    wanted = {draft.content_hash: draft for draft in reversed(drafts)}
-    kept = {
-        by_content[digest].id
-        for digest, draft in wanted.items()
-        if digest in by_content and _says_the_same(draft, by_content[digest])
-    }
-    planned: list[Planned] = []
-    for digest, draft in reversed(wanted.items()):
-        old = by_content.get(digest) or by_key.get(draft.key)
-        if old is None or old.id in kept:
-            if old is None or not _says_the_same(draft, old):
-                planned.append(Planned(draft))
-        else:
-            kept.add(old.id)
-            planned.append(Planned(draft, old.id))
-    return Plan(len(drafts), tuple(planned), tuple(record.id for record in known if record.id not in kept))
+class Replacement:
+    """What turns a collection into the drafts of all calls of ``plan``: the rest of it goes.
+
+    Records that say the same stay; one whose key comes with something else is replaced.
+    """
+
+    def __init__(self, known: Sequence[KnownRecord]) -> None:
+        self._known = known
+        self._by_content = {record.content_hash: record for record in known}
+        self._by_key = {record.key: record for record in known if record.key}
+        self._kept: set[str] = set()
+        self._seen: set[bytes] = set()
+
+    def plan(self, drafts: Sequence[RecordDraft]) -> Plan:
+        """Those that have to be stored; each content once."""
+        return Plan(len(drafts), tuple(filter(None, map(self._planned, drafts))))
+
+    def _planned(self, draft: RecordDraft) -> Planned | None:
+        if draft.content_hash in self._seen:
+            return None
+        self._seen.add(draft.content_hash)
+        old = self._by_content.get(draft.content_hash) or self._by_key.get(draft.key)
+        if old is None or old.id in self._kept:
+            return Planned(draft)
+        self._kept.add(old.id)
+        return None if _says_the_same(draft, old) else Planned(draft, old.id)
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Records that no draft so far keeps or replaces."""
+        return tuple(record.id for record in self._known if record.id not in self._kept)
 
 
 def join(parts: Iterable[Prepared], gone: Sequence[str] = ()) -> Prepared:

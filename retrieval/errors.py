@@ -8,6 +8,7 @@
     ├── RecordNotFound               "record_not_found"
     ├── AppNotFound                  "app_not_found"
     ├── KeyNotFound                  "key_not_found"
+    ├── JobNotFound                  "job_not_found"
     ├── NameTaken                    "name_taken"
     ├── ModelMismatch                "model_mismatch"
     ├── DirectoryInUse               "directory_in_use"
@@ -58,6 +59,10 @@ class AppNotFound(QuotebaseError):
 
 
 class KeyNotFound(QuotebaseError):
+    pass
+
+
+class JobNotFound(QuotebaseError):
     pass
 
 

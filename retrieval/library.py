@@ -10,7 +10,7 @@ without text. A delete goes the other way round.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +85,7 @@ class Library:
         index_memory: int | None = None,
         folds: FoldPolicy = DEFAULT_FOLDS,
     ) -> None:
+        self.data_dir = data_dir
         self.store = store
         self.embedder = embedder
         self.queries = QueryEmbeddings(embedder)
@@ -197,12 +198,22 @@ class Library:
         """
         if embeddings is None:
             return self.commit(collection, self.embed(self.plan(collection, drafts)))
+        return self.commit(collection, self.take_ready(collection, drafts, embeddings))
+
+    def take_ready(
+        self, collection: Collection, drafts: Sequence[RecordDraft], embeddings: Embeddings | StoredEmbeddings
+    ) -> Prepared:
+        """Drafts with ready-made embeddings, a row for each of their texts.
+
+        Raises:
+            ModelMismatch, InvalidRequest: as :meth:`add_records` does.
+        """
         dataset = self.bound_dataset(collection.dataset_id)
         ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
-        embedded = tuple(
+        embedded = (
             _embedded(draft, whole_passages(draft), rows) for draft, rows in zip(drafts, ready, strict=True)
         )
-        return self.commit(collection, Prepared(len(drafts), embedded))
+        return Prepared(len(drafts), tuple(embedded))
 
     def plan(self, collection: Collection, drafts: Sequence[RecordDraft], by_key: bool = False) -> Plan:
         """Which drafts have to be embedded and stored.
@@ -221,14 +232,17 @@ class Library:
         hashes = [draft.content_hash for draft in drafts]
         return plan_new(drafts, self.store.known_hashes(collection.id, hashes))
 
-    def embed(self, plan: Plan) -> Prepared:
+    def embed(self, plan: Plan, known: Mapping[str, StoredEmbeddings] | None = None) -> Prepared:
         """The plan with embeddings. Texts of records that are replaced, and recent ones, cost nothing.
+
+        Args:
+            known: embeddings by text that are there already.
 
         Raises:
             EmbedderUnavailable, StoreUnavailable
         """
         replaced = [planned.record_id for planned in plan.planned if planned.record_id]
-        known = self.store.embeddings_of(replaced) if replaced else {}
+        known = {**(known or {}), **(self.store.embeddings_of(replaced) if replaced else {})}
         passages = to_passages([planned.draft for planned in plan.planned], self.embedder)
         texts = [passage.text for group in passages for passage in group]
         rows, texts_read = self.passages.embed(texts, known)

@@ -1,17 +1,11 @@
 """Datasets, collections and records: ``/api/core/dataset/…``."""
 
-import shutil
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, File, Form, UploadFile
-from pydantic import ValidationError
+from fastapi import APIRouter
 
 from api.auth import DatasetKey, ServiceOf, require_dataset
-from api.errors import describe_validation
-from api.schemas import Wire, envelope
+from api.schemas import envelope
 from api.schemas.datasets import (
     MAX_PUSH,
     CollectionCreate,
@@ -22,20 +16,11 @@ from api.schemas.datasets import (
     dataset_item,
     search_reply,
 )
-from api.uploads import UploadRoute
-from ingest.jobs import import_file
 from retrieval.errors import Forbidden, InvalidRequest
 
-router = APIRouter(prefix="/api/core/dataset", tags=["datasets"], route_class=UploadRoute)
+router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
 
 Envelope = dict[str, Any]
-
-
-class UploadTarget(Wire):
-    """The form field ``data``. ``name`` is the collection's, the file's by default."""
-
-    dataset_id: str
-    name: str = ""
 
 
 @router.get("/list")
@@ -89,42 +74,6 @@ def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
     require_dataset(key, service.library.store.get_collection(id).dataset_id)
     service.library.delete_collection(id)
     return envelope(None)
-
-
-@router.post("/collection/create/template")
-def import_table(
-    service: ServiceOf,
-    key: DatasetKey,
-    file: Annotated[UploadFile, File()],
-    data: Annotated[str, Form()],
-    vectors: Annotated[UploadFile | None, File()] = None,
-) -> Envelope:
-    """Import a CSV file ``q,a,indexes`` into the collection of its name; replies when all is searchable.
-
-    The file ``vectors`` (.npy) brings ready-made embeddings, one for each text of each row, in order.
-    """
-    try:
-        target = UploadTarget.model_validate_json(data)
-    except ValidationError as error:
-        param, message = describe_validation(error.errors(), "data")
-        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
-    require_dataset(key, target.dataset_id)
-    dataset = service.library.store.get_dataset(target.dataset_id)
-    name = Path(file.filename or "upload.csv").name
-    with tempfile.TemporaryDirectory(prefix="quotebase-") as folder:
-        path = _save(file, Path(folder) / "upload.csv")
-        ready = _save(vectors, Path(folder) / "vectors.npy") if vectors else None
-        ready_name = Path(vectors.filename or "vectors.npy").name if vectors else None
-        report = import_file(service.library, dataset, path, name, target.name or None, ready, ready_name)
-    errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
-    results = {"insertLen": report.added, "overToken": [], "repeat": [], "error": errors}
-    return envelope({"collectionId": report.collection_id, "results": results, "report": asdict(report)})
-
-
-def _save(upload: UploadFile, path: Path) -> Path:
-    with path.open("wb") as copy:
-        shutil.copyfileobj(upload.file, copy)
-    return path
 
 
 @router.post("/data/pushData")

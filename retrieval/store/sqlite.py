@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: WeakSet[_OwnConnection] = WeakSet()
         self._registering = threading.Lock()
         self._using = threading.Condition()
         self._users = 0
@@ -111,16 +112,12 @@ class SqliteStore:
         if self._is_closed:
             raise StoreUnavailable(f"the database {self._path} was closed: open the library again")
         if not hasattr(self._local, "connection"):
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
+            own = _OwnConnection(self._path)
             with self._registering:
-                self._connections.append(connection)
-            self._local.connection = connection
-        own: sqlite3.Connection = self._local.connection
-        return own
+                self._connections.add(own)
+            self._local.connection = own
+        kept: _OwnConnection = self._local.connection
+        return kept.db
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -164,9 +161,8 @@ class SqliteStore:
             self._is_closed = True
             self._using.wait_for(lambda: self._users == 0)
         with self._registering:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            for own in self._connections:
+                own.db.close()
 
     # Datasets
 
@@ -451,6 +447,19 @@ class SqliteStore:
     def remove_orphans(self) -> int:
         # Foreign keys hold passages to records; a record is inserted with its passages or not at all.
         return 0
+
+
+class _OwnConnection:
+    """A thread's, closed with the store or when the thread has ended: threads come and go with imports."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA foreign_keys = ON")
+
+    def __del__(self) -> None:
+        if hasattr(self, "db"):
+            self.db.close()
 
 
 def _take(db: sqlite3.Connection, count: int) -> int:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from api.cli import main
 from api.settings import PREFIX, Settings
 from api.wiring import service_of
-from ingest.jobs import import_file
+from ingest.imports import import_file
+from retrieval.completion import Completion
 from retrieval.completion.endpoint import EndpointCompletion
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
+from tests.api.commands import Cli, RunHere
 from tests.api.processes import Ran
 from tests.api.wire import Api, Chatter, new_chatter
 from tests.doubles import HashEmbedder
@@ -22,8 +25,6 @@ from tests.openai_server import OpenAIServer, openai_server
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"
 GOLDEN = ROOT / "tests" / "golden"
-
-RunHere = Callable[..., Ran]
 
 BACKEND_KEY = "sk-the-backend-key"
 BACKEND_TIMEOUT_S = 20.0
@@ -54,7 +55,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
     with Library.open(folder, HashEmbedder()) as library:
         for name in ("suzume", "coffee"):
-            import_file(library, library.create_dataset(name), DATA / f"{name}.csv", f"{name}.csv")
+            import_file(library, library.create_dataset(name), DATA / f"{name}.csv")
     return folder
 
 
@@ -87,6 +88,21 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.fixture
+def cli(endpoint: OpenAIServer, tmp_path: Path, run_here: RunHere) -> Cli:
+    """Over an embedding endpoint that is quick."""
+    return Cli(
+        run_here, tmp_path / "data", {"EMBEDDING_BASE_URL": endpoint.url, "EMBEDDING_MODEL": "scripted"}
+    )
+
+
+@pytest.fixture
+def filled(cli: Cli) -> Cli:
+    """With the dataset ``suzume``."""
+    assert cli("ingest", DATA / "suzume.csv", "--dataset", "suzume").code == 0
+    return cli
+
+
+@pytest.fixture
 def endpoint() -> Iterator[OpenAIServer]:
     """For embeddings."""
     with openai_server() as server:
@@ -100,18 +116,27 @@ def backend() -> Iterator[OpenAIServer]:
         yield server
 
 
+@contextmanager
+def opened(library: Library, completion: Completion) -> Iterator[Api]:
+    """The application over a library; its imports end with it."""
+    service = service_of(library, completion)
+    with closing(service.runner):
+        yield Api(service)
+
+
 @pytest.fixture
-def api(sampled: Library) -> Api:
+def api(sampled: Library) -> Iterator[Api]:
     """The application with the extractive backend."""
-    return Api(service_of(sampled, ExtractiveCompletion()))
+    with opened(sampled, ExtractiveCompletion()) as api:
+        yield api
 
 
 @pytest.fixture
-def backed(sampled: Library, backend: OpenAIServer) -> Api:
+def backed(sampled: Library, backend: OpenAIServer) -> Iterator[Api]:
     """The application with the scripted backend."""
-    return Api(
-        service_of(sampled, EndpointCompletion("scripted-model", backend.url, BACKEND_KEY, BACKEND_TIMEOUT_S))
-    )
+    completion = EndpointCompletion("scripted-model", backend.url, BACKEND_KEY, BACKEND_TIMEOUT_S)
+    with opened(sampled, completion) as api:
+        yield api
 
 
 @pytest.fixture

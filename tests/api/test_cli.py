@@ -1,21 +1,21 @@
 """The commands, run in this process over an embedding endpoint that is quick."""
 
-import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import ingest.imports
 from api.cli import app
 from api.output import describe_differences, describe_index
 from api.settings import Settings
 from api.wiring import open_documents
 from retrieval.library import lock_directory
 from retrieval.types import EmbeddedDraft, IndexDifferences, IndexStatus, PassageDraft, RecordDraft
-from tests.api.conftest import DATA, RunHere
+from tests.api.commands import Cli, complaint, json_of
+from tests.api.conftest import DATA
 from tests.api.processes import Ran
 from tests.doubles import GridEmbedder
 from tests.openai_server import (
@@ -26,48 +26,6 @@ from tests.openai_server import (
     well_behaved_embeddings,
 )
 
-
-class Cli:
-    """``quotebase`` on an empty directory of our own; ``settings`` may be added to."""
-
-    def __init__(self, run_here: RunHere, data_dir: Path, settings: dict[str, str]) -> None:
-        self._run_here = run_here
-        self._data_dir = data_dir
-        self.settings = settings
-
-    def __call__(self, *arguments: str | Path) -> Ran:
-        return self._run_here(*arguments, data_dir=self._data_dir, **self.settings)
-
-
-@pytest.fixture
-def cli(endpoint: OpenAIServer, tmp_path: Path, run_here: RunHere) -> Cli:
-    return Cli(
-        run_here, tmp_path / "data", {"EMBEDDING_BASE_URL": endpoint.url, "EMBEDDING_MODEL": "scripted"}
-    )
-
-
-@pytest.fixture
-def filled(cli: Cli) -> Cli:
-    """With the dataset ``suzume``."""
-    assert cli("ingest", DATA / "suzume.csv", "--dataset", "suzume").code == 0
-    return cli
-
-
-def json_of(ran: Ran) -> Any:
-    """What a command printed that went well: one JSON value."""
-    assert (ran.code, ran.err) == (0, "")
-    return json.loads(ran.out)
-
-
-def complaint(ran: Ran) -> str:
-    """What a command said that failed: one line."""
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("quotebase: ")
-    assert ran.err.endswith("\n")
-    assert ran.err.count("\n") == 1
-    return ran.err.removeprefix("quotebase: ").rstrip("\n")
-
-
 # ingest
 
 
@@ -76,13 +34,23 @@ def test_ingest_reports_what_became_of_each_file(cli: Cli, endpoint: OpenAIServe
 
     report = json_of(cli("ingest", suzume, coffee, "--dataset", "both", "--json"))
 
-    counts = {"read": 90, "added": 90, "updated": 0, "unchanged": 0, "rejected": 0, "embedded": 114}
+    counts = {
+        "read": 90,
+        "added": 90,
+        "updated": 0,
+        "unchanged": 0,
+        "rejected": 0,
+        "removed": 0,
+        "embedded": 114,
+    }
     assert list(report) == [*counts, "seconds", "files"]
     assert {name: report[name] for name in counts} == counts
     assert [file["file"] for file in report["files"]] == [str(suzume), str(coffee)]
     assert list(report["files"][0]) == [
-        *("file", "dataset", "collection", "collection_id", "encoding", *counts, "seconds", "problems")
+        *("file", "dataset", "collection", "collection_id", "job", "state", "kind", "encoding", "delimiter"),
+        *("ignored", *counts, "blank", "replaced", "share", "seconds", "problems", "error"),
     ]
+    assert [(file["state"], file["share"]) for file in report["files"]] == [("done", 1.0)] * 2
     assert [(file["dataset"], file["collection"]) for file in report["files"]] == [
         *(("both", "suzume.csv"), ("both", "coffee.csv"))
     ]
@@ -105,7 +73,7 @@ def test_ingest_says_it_in_a_line(cli: Cli, tmp_path: Path) -> None:
 
     ran = cli("ingest", path, "--dataset", "d", "--collection", "my c")
 
-    counts = "read 3, added 2, updated 0, unchanged 0, rejected 1, embedded 2"
+    counts = "read 3, added 2, updated 0, unchanged 0, rejected 1, removed 0, embedded 2"
     assert ran.code == 0
     assert ran.out.startswith(f"{path} → d/my c: {counts} (")
     assert ran.out.count("\n") == 1
@@ -443,7 +411,7 @@ def test_vectors_that_do_not_fit_are_told_in_one_line(
     np.save(file, vectors)
     before = json_of(filled("datasets", "list", "--json"))
 
-    assert complaint(filled("ingest", path, "--dataset", "suzume", "--vectors", file)) == said
+    assert complaint(filled("ingest", path, "--dataset", "suzume", "--vectors", file)).startswith(said)
 
     assert json_of(filled("datasets", "list", "--json")) == before
 
@@ -459,7 +427,7 @@ def test_vectors_that_cannot_be_read_are_told_in_one_line(
 
     said = complaint(filled("ingest", path, "--dataset", "suzume", "--vectors", file))
 
-    assert said.startswith("v.npy cannot be read as a .npy file: ")
+    assert said.startswith("v.npy cannot be read")
 
 
 def test_vectors_that_do_not_fit_make_no_dataset(filled: Cli, tmp_path: Path) -> None:
@@ -550,6 +518,8 @@ def test_a_key_is_printed_alone(cli: Cli) -> None:
 
 # What is wrong is said in one line
 
+TWO = (str(DATA / "suzume.csv"), str(DATA / "coffee.csv"))
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -601,17 +571,44 @@ def test_a_key_is_printed_alone(cli: Cli) -> None:
             id="missing file",
         ),
         pytest.param(
-            ("ingest", ".", "--dataset", "suzume"), ". is a folder: name the CSV files in it", id="a folder"
-        ),
-        pytest.param(
-            ("ingest", "a", "b", "--dataset", "suzume", "--collection", "c"),
+            ("ingest", *TWO, "--dataset", "suzume", "--collection", "c"),
             "--collection takes one file: import the files one by one, or leave it out",
             id="two files into one collection",
         ),
         pytest.param(
-            ("ingest", "a", "b", "--dataset", "suzume", "--vectors", "c"),
+            ("ingest", *TWO, "--dataset", "suzume", "--vectors", "c"),
             "--vectors takes one file: import the files one by one, or leave it out",
             id="two files with one file of vectors",
+        ),
+        pytest.param(
+            ("ingest", *TWO, "--dataset", "suzume", "--rejects", "c"),
+            "--rejects takes one file: import the files one by one, or leave it out",
+            id="two files with one file of rejected rows",
+        ),
+        pytest.param(
+            ("ingest", TWO[0]),
+            "no dataset was named: give --dataset, or --dry-run",
+            id="no dataset",
+        ),
+        pytest.param(
+            ("ingest", TWO[0], "--dataset", "suzume", "--mode", "upsert", "--vectors", "v.npy"),
+            "ready-made embeddings can be appended only: upsert takes none",
+            id="vectors that are not appended",
+        ),
+        pytest.param(
+            ("datasets", "export", "nope", "a.csv"),
+            "there is no dataset named 'nope' (there are: suzume): create it by importing a file into it",
+            id="unknown dataset to export",
+        ),
+        pytest.param(
+            ("datasets", "export", "suzume", "/no/such/folder/a.csv"),
+            "/no/such/folder/a.csv cannot be written: No such file or directory",
+            id="nowhere to export to",
+        ),
+        pytest.param(
+            ("jobs", "cancel", "nope"),
+            "there is no job with the id 'nope': `quotebase jobs list` has those there are",
+            id="unknown job",
         ),
         pytest.param(
             ("datasets", "rebuild", "nope"),
@@ -677,12 +674,13 @@ def test_bad_input_is_told_in_one_line(filled: Cli, arguments: tuple[str, ...], 
     [
         (
             b"\x89PNG\r\n\x1a\n\x00\x00",
-            "{} is not a CSV file: it has NUL bytes, as binary files and UTF-16 do",
+            "{} is a binary file, no table: save it as CSV, JSONL or XLSX",
         ),
         (
             b"question,answer\n1,2\n",
-            "the header has the columns 'question', 'answer'; expected is q,a  or  q,a,indexes  or  index,content: "
-            "rename, move or remove columns",
+            "the header has the columns 'question', 'answer'; expected is q,a  or  q,a,indexes  or  index,content, "
+            "with columns key and tags if wanted: rename or remove columns, or say which is which by --q, --a, "
+            "--index, --key, --tags and --meta",
         ),
     ],
 )
@@ -690,7 +688,7 @@ def test_bad_file_is_told_in_one_line(filled: Cli, tmp_path: Path, content: byte
     path = tmp_path / "a.csv"
     path.write_bytes(content)
 
-    assert complaint(filled("ingest", path, "--dataset", "suzume")) == said.format(path)
+    assert complaint(filled("ingest", path, "--dataset", "suzume")).startswith(said.format(path))
 
 
 def test_messages_of_many_lines_become_one(filled: Cli) -> None:
@@ -788,19 +786,22 @@ def test_a_backend_that_breaks_off_leaves_what_was_printed(filled: Cli, backend:
     assert ran.err.startswith("quotebase: the completion backend failed: ")
 
 
-def test_an_import_that_fails_says_how_far_it_came(cli: Cli, endpoint: OpenAIServer, tmp_path: Path) -> None:
+def test_an_import_that_fails_says_how_far_it_came(
+    cli: Cli, endpoint: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest.imports, "WAITS_S", ())
     path = tmp_path / "a.csv"
     path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(600)))
     cli("ingest", DATA / "suzume.csv", "--dataset", "d")
     asked = len(endpoint.requests)
-    # 512 rows are 8 requests, after the one for the dimension.
-    endpoint.script(*[well_behaved_embeddings] * 9, refusal(401))
+    # 512 rows are 8 requests, after the one for the dimension; a plain text is refused, too.
+    endpoint.script(*[well_behaved_embeddings] * 9, refusal(401), refusal(401))
 
     said = complaint(cli("ingest", path, "--dataset", "d"))
 
     assert said.endswith(f"512 rows of {path} are done and safe; start the same import again to go on")
     report = json_of(cli("ingest", path, "--dataset", "d", "--json"))
-    assert (report["added"], report["unchanged"]) == (88, 512)
+    assert (report["read"], report["added"], report["unchanged"], report["embedded"]) == (600, 600, 0, 600)
     assert len(endpoint.requests) > asked
 
 
@@ -809,7 +810,6 @@ def test_an_import_that_fails_says_how_far_it_came(cli: Cli, endpoint: OpenAISer
     [
         ("search", "suzume", "x"),
         ("ask", "suzume", "x"),
-        ("ingest", DATA / "suzume.csv", "--dataset", "suzume"),
         ("datasets", "delete", "suzume"),
         ("datasets", "verify"),
         ("datasets", "rebuild", "suzume"),
@@ -854,8 +854,15 @@ def test_what_a_dead_server_left_behind_does_not_mislead(filled: Cli, tmp_path: 
         ("search", "suzume"),
         ("search", "suzume", "x", "--limit", "many"),
         ("search", "suzume", "x", "--nope"),
-        ("ingest", "a.csv"),
+        ("ingest",),
+        ("ingest", "a.csv", "--dataset", "d", "--mode", "merge"),
+        ("ingest", "a.csv", "--dataset", "d", "--errors", "ignore"),
+        ("ingest", "a.csv", "--dataset", "d", "--chunk-size", "big"),
         ("datasets",),
+        ("datasets", "export"),
+        ("datasets", "export", "suzume"),
+        ("jobs",),
+        ("jobs", "cancel"),
         ("datasets", "nope"),
         ("datasets", "rebuild"),
         ("keys", "revoke"),

@@ -20,6 +20,7 @@ EXPECTED = {
     "record_not_found": (404, "not_found_error"),
     "app_not_found": (404, "not_found_error"),
     "key_not_found": (404, "not_found_error"),
+    "job_not_found": (404, "not_found_error"),
     "name_taken": (409, "invalid_request_error"),
     "model_mismatch": (409, "invalid_request_error"),
     "directory_in_use": (409, "invalid_request_error"),

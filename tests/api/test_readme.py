@@ -7,7 +7,10 @@ import pytest
 import typer
 
 from api.cli import app
+from api.errors import STATUS
+from api.schemas.imports import ImportForm
 from api.settings import PREFIX, Settings
+from retrieval.errors import QuotebaseError
 from tests.api.conftest import ROOT
 from tests.api.wire import Api
 
@@ -21,6 +24,14 @@ def commands() -> Iterator[str]:
         yield from (f"{name} {second}" for second in further) if further else (name,)
 
 
+def options(command: str) -> Iterator[str]:
+    """How a command's options are turned from their defaults."""
+    for parameter in typer.main.get_group(app).commands[command].params:
+        if parameter.name not in ("files", "header", "as_json"):
+            yield parameter.opts[0]
+        yield from parameter.secondary_opts
+
+
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert PREFIX + name.upper() in README
@@ -29,6 +40,21 @@ def test_every_setting_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("command", list(commands()))
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert re.search(rf"(`|quotebase ){command}\b", README)
+
+
+@pytest.mark.parametrize("option", list(options("ingest")))
+def test_every_option_of_an_import_is_in_the_readme(option: str) -> None:
+    assert re.search(rf"`[^`]*{option}\b", README)
+
+
+@pytest.mark.parametrize("field", [field.alias for field in ImportForm.model_fields.values()])
+def test_every_field_of_an_upload_is_in_the_readme(field: str) -> None:
+    assert re.search(rf"[`\"]{field}\b", README)
+
+
+@pytest.mark.parametrize("code", [kind.code for kind in STATUS if kind is not QuotebaseError])
+def test_every_error_code_is_in_the_readme(code: str) -> None:
+    assert f"`{code}`" in README
 
 
 def test_every_path_is_in_the_readme(api: Api) -> None:

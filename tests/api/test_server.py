@@ -18,7 +18,8 @@ import pytest
 
 from api.settings import Settings
 from api.wiring import open_documents
-from tests.api.conftest import DATA, RunHere
+from tests.api.commands import RunHere, json_of
+from tests.api.conftest import DATA
 from tests.api.processes import Ran, Server, finish, run, serving, start
 from tests.api.wire import CHAT, DATASETS, bearer, events_of, said
 from tests.doubles import HashEmbedder
@@ -28,12 +29,6 @@ QUESTION = "文字脚本的作者"
 ANSWER = "剧本由新海诚亲自撰写，他同时写了同名小说。"
 
 WAIT_S = 10.0
-
-
-def json_of(ran: Ran) -> Any:
-    """What a command printed that went well: one JSON value."""
-    assert (ran.code, ran.err) == (0, "")
-    return json.loads(ran.out)
 
 
 # The bundled model and the extractive backend, as after an installation

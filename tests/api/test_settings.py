@@ -24,6 +24,7 @@ VALUES = {
     "completion_base_url": "http://chat/v1",
     "completion_api_key": "secret-3",
     "completion_timeout_s": "2.5",
+    "private_links": "true",
     "host": "::1",
     "port": "0",
     "log_level": "debug",
@@ -59,6 +60,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.index_memory == 2 << 30
     assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
     assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
+    assert everything_set.private_links is True
     assert (everything_set.host, everything_set.port) == ("::1", 0)
     assert everything_set.log_level == "debug"
 
@@ -73,6 +75,7 @@ def test_without_an_environment_nothing_else_is_needed() -> None:
 
     assert settings.mongodb is None
     assert settings.index_memory is None
+    assert settings.private_links is False
     assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)
     assert settings.completion == CompletionChoice("extractive", None, None, 60.0)
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")

@@ -10,7 +10,10 @@ import pytest
 from tests.api.conftest import DATA
 from tests.api.processes import environment, run
 
-HEAVY = ("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo")
+HEAVY = (
+    *("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo"),
+    *("pypdf", "mammoth", "bs4", "markdownify", "openpyxl", "chardet"),
+)
 
 
 def imported(*arguments: str, data_dir: Path) -> set[str]:
@@ -39,8 +42,9 @@ def test_a_search_loads_nothing_heavy_that_it_does_not_need(tmp_path: Path) -> N
     assert packages & set(HEAVY) == set()
 
 
-def test_a_list_loads_no_model(tmp_path: Path) -> None:
-    packages = imported("datasets", "list", data_dir=tmp_path / "data")
+@pytest.mark.parametrize("command", ["datasets", "jobs"])
+def test_a_list_loads_no_model(tmp_path: Path, command: str) -> None:
+    packages = imported(command, "list", data_dir=tmp_path / "data")
 
     assert packages >= {"typer", "sqlite3"}
     assert packages & {*HEAVY, "openvino", "tokenizers"} == set()

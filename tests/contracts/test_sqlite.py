@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -143,3 +144,30 @@ def test_two_stores_on_one_file_see_what_the_other_wrote(path: Path) -> None:
             one.get_record(first.records[0].id)
         assert one.changes_after(dataset.id, 4, 10).removed.tolist() == [2]
         assert one.last_sequence() == two.last_sequence() == 5
+
+
+def test_threads_that_have_ended_leave_no_connection(store: SqliteStore) -> None:
+    store.create_dataset("manuals", MODEL)
+    before = len(store._connections)
+    for _ in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda _: len(store.list_datasets()), range(4))) == [1] * 4
+    assert len(store._connections) == before
+
+
+def test_a_file_of_the_version_before_is_brought_up(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+    """Records from before they had a key, a title and metadata."""
+    old = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(old)) as db, db:
+        for statement in (statement for migration in MIGRATIONS[:2] for statement in migration):
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 2")
+        db.execute("INSERT INTO datasets VALUES (1, 'd', 'd', '', 'm', 4, 'f', 0, 0)")
+        db.execute("INSERT INTO collections VALUES (1, 'c', 1, 'c', '[]', 0, 0, 0)")
+        db.execute("INSERT INTO records VALUES (1, 'r', 1, 'q', 'a', 0, 5, x'00', 0)")
+        db.execute("INSERT INTO passages VALUES (2, 1, 1, 1, 'q', 1, x'0000000000000000')")
+    with closing(SqliteStore(old)) as opened:
+        (record,) = opened.list_records("c")
+        assert (record.q, record.a, record.key, record.title, record.metadata) == ("q", "a", "", "", {})
+        assert [passage.start for passage in opened.passages_of(["r"])["r"]] == [0]
+        assert [known.id for known in opened.known_records("c")] == ["r"]

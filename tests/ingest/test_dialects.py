@@ -117,3 +117,7 @@ def test_with_escapes_other_backslashes_stay() -> None:
 )
 def test_backslashes_are_letters_where_quotes_are_whole_without_them(text: str) -> None:
     assert dialect_of(text) == Dialect(",")
+
+
+def test_the_notes_of_rejected_rows_decide_too() -> None:
+    assert dialect_of("#line,#reason,q,a\n2,x,a|b|c,d|e|f\n3,x,a|b|c,d|e|f\n").delimiter == ","

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.additions import Plan, Planned, join, plan_by_key, plan_new, plan_replacement
+from retrieval.additions import Plan, Planned, Replacement, join, plan_by_key, plan_new
 from retrieval.errors import InvalidRequest
 from retrieval.library import Library
 from retrieval.store import KnownRecord
@@ -62,9 +62,10 @@ def test_a_replacement_keeps_what_says_the_same_and_removes_the_rest() -> None:
     same, new = RecordDraft("a"), RecordDraft("n")
     changed = RecordDraft("b2", key="2")
     there = [known(same, "r1"), known(RecordDraft("b", key="2"), "r2"), known(RecordDraft("old"), "r3")]
-    assert plan_replacement([same, changed, new, same], there) == Plan(
-        4, (Planned(changed, "r2"), Planned(new)), ("r3",)
-    )
+    replacement = Replacement(there)
+    assert replacement.plan([same, changed]) == Plan(2, (Planned(changed, "r2"),))
+    assert replacement.plan([new, same]) == Plan(2, (Planned(new),))
+    assert replacement.gone == ("r3",)
 
 
 contents = st.builds(
@@ -80,15 +81,16 @@ def test_after_a_replacement_there_is_what_was_given(
     before: list[RecordDraft], after: list[RecordDraft]
 ) -> None:
     there = {draft.content_hash: known(draft, f"r{place}") for place, draft in enumerate(before)}
-    plan = plan_replacement(after, list(there.values()))
-    replaced = [planned.record_id for planned in plan.planned if planned.record_id]
+    replacement = Replacement(list(there.values()))
+    planned_all = [*replacement.plan(after[:2]).planned, *replacement.plan(after[2:]).planned]
+    replaced = [planned.record_id for planned in planned_all if planned.record_id]
     assert len(set(replaced)) == len(replaced)
     left = {
         record.content_hash: record.metadata
         for record in there.values()
-        if record.id not in {*plan.gone, *replaced}
+        if record.id not in {*replacement.gone, *replaced}
     }
-    left |= {planned.draft.content_hash: planned.draft.metadata for planned in plan.planned}
+    left |= {planned.draft.content_hash: planned.draft.metadata for planned in planned_all}
     wanted: dict[bytes, object] = {}
     for draft in after:
         wanted.setdefault(draft.content_hash, draft.metadata)
@@ -153,9 +155,9 @@ def test_a_text_that_comes_again_is_not_read_again(
 def test_a_replacement_in_parts_is_one_step(library: Library, collection: Collection) -> None:
     library.add_records(collection, [RecordDraft(f"old {n}") for n in range(5)])
     wanted = [RecordDraft("old 0"), *(RecordDraft(f"new {n}") for n in range(4))]
-    plan = plan_replacement(wanted, library.store.known_records(collection.id))
-    halves = [Plan(2, plan.planned[:2]), Plan(3, plan.planned[2:])]
-    result = library.commit(collection, join(map(library.embed, halves), plan.gone))
+    replacement = Replacement(library.store.known_records(collection.id))
+    halves = [library.embed(replacement.plan(part)) for part in (wanted[:2], wanted[2:])]
+    result = library.commit(collection, join(halves, replacement.gone))
     assert (len(result.added), result.unchanged, result.removed) == (4, 1, 4)
     assert {record.q for record in library.store.list_records(collection.id)} == {draft.q for draft in wanted}
     assert library.verify().is_clean

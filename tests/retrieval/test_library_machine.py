@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retrieval import indexes
-from retrieval.additions import plan_replacement
+from retrieval.additions import Replacement, join
 from retrieval.errors import CollectionNotFound
 from retrieval.library import Library
 from retrieval.types import (
@@ -220,13 +220,14 @@ class LibraryMachine(RuleBasedStateMachine):
             draft.content_hash: id_ for id_, (one, draft) in self.records.items() if one.id == collection.id
         }
         wanted = {draft.content_hash: draft for draft in reversed(batch)}
-        plan = plan_replacement(batch, self.library.store.known_records(collection.id))
+        replacement = Replacement(self.library.store.known_records(collection.id))
+        plan = replacement.plan(batch)
         assert {planned.draft.content_hash for planned in plan.planned} == wanted.keys() - held.keys()
-        prepared = self.library.embed(plan)
+        prepared = join([self.library.embed(plan)], replacement.gone)
         result = self.library.commit(collection, prepared)
         self.read |= {text for planned in plan.planned for text in planned.draft.texts}
         gone = {held[digest] for digest in held.keys() - wanted.keys()}
-        assert (set(plan.gone), result.removed, result.updated) == (gone, len(gone), ())
+        assert (set(replacement.gone), result.removed, result.updated) == (gone, len(gone), ())
         self.records = {id_: value for id_, value in self.records.items() if id_ not in gone}
         for record_id, planned in zip(result.added, plan.planned, strict=True):
             self.records[record_id] = (collection, planned.draft)

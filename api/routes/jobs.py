@@ -1,0 +1,206 @@
+"""Imports: uploads that become jobs, and what becomes of them: ``/api/core/dataset/…``."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, File, Form, UploadFile
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import BaseModel, ValidationError
+
+from api.auth import DatasetKey, ServiceOf, require_dataset
+from api.errors import describe_validation
+from api.schemas import envelope
+from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_item
+from api.uploads import UploadRoute
+from api.wiring import UPLOADS_FOLDER, Service
+from ingest.export import export_csv
+from ingest.imports import queue_import, rejects_path
+from ingest.jobs import ImportReport, ImportSettings, Job, Jobs
+from ingest.links import LinkLimits, fetch_link
+from retrieval.errors import InvalidRequest, JobNotFound
+
+router = APIRouter(prefix="/api/core/dataset", tags=["imports"], route_class=UploadRoute)
+
+Envelope = dict[str, Any]
+
+
+@router.post("/collection/create/template")
+@router.post("/collection/create/backup")
+@router.post("/collection/create/localFile")
+async def import_upload(
+    service: ServiceOf,
+    key: DatasetKey,
+    file: Annotated[UploadFile, File()],
+    data: Annotated[str, Form()],
+    vectors: Annotated[UploadFile | None, File()] = None,
+) -> Envelope:
+    """Import a table or a document into the collection of its name; replies when all is searchable.
+
+    With ``"async": true`` it replies at once with the id of the job. The file ``vectors`` (.npy) brings
+    ready-made embeddings, one for each text of each row, in order.
+    """
+    try:
+        form = ImportForm.model_validate_json(data)
+    except ValidationError as error:
+        param, message = describe_validation(error.errors(), "data")
+        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
+    require_dataset(key, form.dataset_id)
+
+    def save(folder: Path) -> _Saved:
+        name, path = Path(file.filename or "upload.csv").name, folder / "file"
+        _copy(file, path)
+        if vectors is None:
+            return _Saved(form.to_settings(name), path)
+        ready = folder / "vectors"
+        _copy(vectors, ready)
+        return _Saved(form.to_settings(name, Path(vectors.filename or "vectors.npy").name), path, ready)
+
+    return await _import(service, form, save)
+
+
+@router.post("/collection/create/text")
+async def import_text(body: TextForm, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """Import a text, cut as a Markdown document is, into the collection of its name."""
+    require_dataset(key, body.dataset_id)
+
+    def save(folder: Path) -> _Saved:
+        path = folder / "file"
+        path.write_text(body.text, encoding="utf-8")
+        return _Saved(body.to_settings(f"{body.name}.md"), path)
+
+    return await _import(service, body, save)
+
+
+@router.post("/collection/create/link")
+async def import_link(body: LinkForm, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """Fetch a page or file, and import it into a collection named by the link.
+
+    Addresses of this machine and of private networks are refused, unless the settings allow them.
+    """
+    require_dataset(key, body.dataset_id)
+
+    def save(folder: Path) -> _Saved:
+        found = fetch_link(body.link, folder, LinkLimits(allow_private=service.allows_private_links))
+        settings = body.to_settings(found.name)
+        return _Saved(replace(settings, collection=body.name or body.link), found.path)
+
+    return await _import(service, body, save)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """Files in a folder of their own, and what to do with them."""
+
+    settings: ImportSettings
+    path: Path
+    vectors: Path | None = None
+
+
+async def _import(service: Service, form: ImportForm, save: Callable[[Path], _Saved]) -> Envelope:
+    job, running = await run_in_threadpool(_submit, service, form, save)
+    if form.is_async:
+        return envelope({"collectionId": job.report.collection_id, "job": job.id})
+    # No thread waits: imports that take hours would leave none for searches.
+    return envelope(_outcome(await asyncio.wrap_future(running)))
+
+
+def _submit(
+    service: Service, form: ImportForm, save: Callable[[Path], _Saved]
+) -> "tuple[Job, Future[ImportReport]]":
+    dataset = service.library.store.get_dataset(form.dataset_id)
+    uploads = service.library.data_dir / UPLOADS_FOLDER
+    uploads.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=uploads))
+    try:
+        saved = save(folder)
+        job = queue_import(
+            service.library,
+            dataset,
+            saved.path,
+            saved.settings,
+            saved.vectors,
+            form.idempotency_key,
+            is_upload=True,
+        )
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    running = service.runner.submit(job)
+    if job.path != str(saved.path.absolute()):
+        # The same import is under way already, or done under its key, with a file of its own.
+        shutil.rmtree(folder)
+    return job, running
+
+
+def _copy(upload: UploadFile, path: Path) -> None:
+    with path.open("wb") as copy:
+        shutil.copyfileobj(upload.file, copy)
+
+
+def _outcome(report: ImportReport) -> Envelope:
+    if report.state != "done":
+        raise failure_of(report)
+    errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
+    results = {"insertLen": report.added, "overToken": [], "repeat": [], "error": errors}
+    return {"collectionId": report.collection_id, "results": results, "report": asdict(report)}
+
+
+class JobId(BaseModel):
+    """Which job."""
+
+    id: str
+
+
+@router.get("/job/list")
+def list_jobs(service: ServiceOf, key: DatasetKey, datasetId: str | None = None) -> Envelope:  # noqa: N803
+    """Imports of a dataset, or of all that the key opens, oldest first."""
+    jobs = Jobs(service.library.store).list(datasetId)
+    return envelope([job_item(job) for job in jobs if key.may_use(job.dataset_id)])
+
+
+@router.get("/job/detail")
+def job_detail(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """How far an import is, or what became of it."""
+    return envelope(job_item(_job(service, key, id)))
+
+
+@router.post("/job/cancel")
+def cancel_job(body: JobId, service: ServiceOf, key: DatasetKey) -> Envelope:
+    """End an import after the batch in hand; what is done stays."""
+    return envelope(job_item(service.runner.cancel(_job(service, key, body.id).id)))
+
+
+@router.get("/job/rejects")
+def job_rejects(id: str, service: ServiceOf, key: DatasetKey) -> FileResponse:
+    """The rejected rows of an import as a CSV that can be mended and imported again."""
+    path = rejects_path(service.library, _job(service, key, id).id)
+    if not path.exists():
+        raise JobNotFound(f"the job {id} has no rejected rows: it has not begun")
+    return FileResponse(path, media_type="text/csv; charset=utf-8", filename=f"rejected-{id}.csv")
+
+
+def _job(service: Service, key: DatasetKey, job_id: str) -> Job:
+    job = Jobs(service.library.store).get(job_id)
+    require_dataset(key, job.dataset_id)
+    return job
+
+
+@router.get("/exportAll")
+def export_all(datasetId: str, service: ServiceOf, key: DatasetKey) -> StreamingResponse:  # noqa: N803
+    """All records as CSV: q, a, and a cell for each custom index."""
+    require_dataset(key, datasetId)
+    store = service.library.store
+    name = quote(f"{store.get_dataset(datasetId).name}.csv", safe="")
+    return StreamingResponse(
+        export_csv(store, datasetId),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"},
+    )

@@ -1,0 +1,121 @@
+"""What an upload says about the file, and what is told of jobs."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api.schemas import Wire, to_wire
+from ingest.chunking import ChunkOptions
+from ingest.jobs import ImportReport, ImportSettings, Job, Mode
+from ingest.mapping import ColumnChoice
+from ingest.rows import TableOptions
+from ingest.sources import Reading
+from retrieval.errors import InvalidRequest
+
+Column = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""By name, or by position from 1."""
+
+
+class ImportForm(Wire):
+    """The form field ``data``. ``name`` is the collection's, the file's by default.
+
+    What is not given, or empty, is found out.
+    """
+
+    dataset_id: str
+    name: str = ""
+    mode: Mode = "append"
+    encoding: str | None = None
+    delimiter: str | None = None
+    errors: Literal["strict", "replace"] = "strict"
+    has_header: bool = True
+    sheet: str | None = None
+    q: Column | None = None
+    a: Column | None = None
+    indexes: list[Column] = Field(default_factory=list)
+    key: Column | None = None
+    tags_column: Column | None = None
+    metadata_columns: list[Column] = Field(default_factory=list)
+    chunk_size: int = ChunkOptions().size
+    chunk_overlap: int = ChunkOptions().overlap
+    chunk_splitter: str = ""
+    training_type: Literal["chunk", "qa"] = "chunk"
+    qa_prompt: str = ""
+    idempotency_key: str = ""
+    is_async: bool = Field(False, alias="async")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_texts(cls, body: Any) -> Any:
+        return (
+            {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
+        )
+
+    def to_settings(self, file: str, vectors: str = "") -> ImportSettings:
+        """Raises InvalidRequest."""
+        table = TableOptions(self.encoding, self.delimiter, self.errors, self.has_header, self.sheet)
+        columns = ColumnChoice(
+            self.q, self.a, tuple(self.indexes), self.key, self.tags_column, tuple(self.metadata_columns)
+        )
+        chunks = ChunkOptions(self.chunk_size, self.chunk_overlap, self.chunk_splitter)
+        reading = Reading(table, columns, chunks, self.training_type == "qa", self.qa_prompt)
+        return ImportSettings(file, self.name or file, self.mode, reading, vectors)
+
+
+class TextForm(ImportForm):
+    """A text to be cut into chunks. It needs a name."""
+
+    name: str
+    text: str
+
+
+class LinkForm(ImportForm):
+    """A page or file to be fetched."""
+
+    link: str
+
+
+def import_form(dataset_id: str, settings: ImportSettings) -> dict[str, Any]:
+    """The form field of which :class:`ImportForm` makes these settings."""
+    table, columns, chunks = settings.reading.table, settings.reading.columns, settings.reading.chunks
+    return {
+        "datasetId": dataset_id,
+        "name": settings.collection,
+        "mode": settings.mode,
+        **to_wire(table),
+        "q": columns.q,
+        "a": columns.a,
+        "indexes": columns.indexes,
+        "key": columns.key,
+        "tagsColumn": columns.tags,
+        "metadataColumns": columns.metadata,
+        "chunkSize": chunks.size,
+        "chunkOverlap": chunks.overlap,
+        "chunkSplitter": chunks.splitter,
+        "trainingType": "qa" if settings.reading.is_qa else "chunk",
+        "qaPrompt": settings.reading.qa_prompt,
+    }
+
+
+def failure_of(report: ImportReport) -> InvalidRequest:
+    """Why an import that is over is not done."""
+    cancelled = f"the import of {report.file} was cancelled after {report.read} rows: start it again to go on"
+    return InvalidRequest(report.error or cancelled)
+
+
+def job_item(job: Job) -> dict[str, Any]:
+    """A job on the wire, without the paths of this machine, which the command line names its files by."""
+    file = Path(job.settings.file).name
+    error = job.report.error.replace(job.settings.file, file)
+    return {
+        "id": job.id,
+        "datasetId": job.dataset_id,
+        "state": job.state,
+        "file": file,
+        "createTime": job.created_at.isoformat(),
+        "updateTime": job.updated_at.isoformat(),
+        "errorCode": job.error_code,
+        "report": asdict(replace(job.report, file=file, error=error)),
+    }

@@ -19,6 +19,7 @@ import httpx2
 
 from api.schemas import from_wire
 from api.schemas.imports import failure_of, import_form
+from api.wiring import SERVER_FILE
 from ingest.imports import ReportProgress
 from ingest.jobs import ImportReport, ImportSettings, Job, report_from
 from retrieval.errors import (
@@ -43,8 +44,6 @@ from retrieval.types import (
     now,
 )
 from retrieval.vectors.index import OnStep
-
-SERVER_FILE = "server.json"
 
 LOOK_S = 0.5
 """Between two looks at how far a rebuild or an import is."""

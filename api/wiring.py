@@ -17,6 +17,9 @@ from retrieval.embedding import Progress, open_embedder
 from retrieval.library import Library
 from retrieval.store import Store, open_store
 
+SERVER_FILE = "server.json"
+"""In the data directory: where a running server is found, and a token for it."""
+
 UPLOADS_FOLDER = "uploads"
 """In the data directory: a folder for each job that came by an upload and is not over."""
 

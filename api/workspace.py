@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from api.settings import Settings
-from api.wiring import open_documents, open_library
+from api.wiring import SERVER_FILE, open_documents, open_library
 from ingest.export import export_csv
 from ingest.imports import ReportProgress, import_file, rejects_path
 from ingest.jobs import ImportReport, ImportSettings, Job
@@ -130,7 +130,7 @@ class DatasetStatus:
 
 def list_statuses(settings: Settings) -> list[DatasetStatus]:
     """Of all datasets: from the server that has them loaded, else from the files, whoever holds them."""
-    from api.remote import SERVER_FILE, connect
+    from api.remote import connect
 
     if (settings.data_dir / SERVER_FILE).exists():
         with suppress(DirectoryInUse), connect(settings.data_dir, DirectoryInUse()) as server:
@@ -175,6 +175,12 @@ def _try_to_open(
     settings: Settings, progress: Progress | None, stack: ExitStack, *, may_fail: bool
 ) -> Workspace | None:
     """``None`` if another process has the directory, and that may not be an error."""
+    if (settings.data_dir / SERVER_FILE).exists():
+        from api.remote import connect
+
+        # Without looking at the model, which is the server's to run.
+        with suppress(DirectoryInUse):
+            return stack.enter_context(connect(settings.data_dir, DirectoryInUse()))
     try:
         return LocalLibrary(stack.enter_context(open_library(settings, progress)), settings.completion)
     except DirectoryInUse as in_use:

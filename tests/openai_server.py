@@ -95,6 +95,11 @@ class OpenAIServer(ThreadingHTTPServer):
         """What to answer to the next requests."""
         self._replies.extend(replies)
 
+    def script_anew(self) -> None:
+        """Be well-behaved from now on."""
+        with self._recording:
+            self._replies.clear()
+
     def next_reply(self, request: Recorded) -> Reply:
         with self._recording:
             self.requests.append(request)

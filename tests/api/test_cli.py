@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.api.conftest import DATA
 from tests.api.processes import Ran
 from tests.doubles import GridEmbedder
 from tests.openai_server import (
+    Handler,
     OpenAIServer,
     answer,
     cut_off,
@@ -794,11 +796,17 @@ def test_an_import_that_fails_says_how_far_it_came(
     path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(600)))
     cli("ingest", DATA / "suzume.csv", "--dataset", "d")
     asked = len(endpoint.requests)
-    # 512 rows are 8 requests, after the one for the dimension; a plain text is refused, too.
-    endpoint.script(*[well_behaved_embeddings] * 9, refusal(401), refusal(401))
+
+    def refuse_the_last(handler: Handler, body: Any) -> None:
+        """From row 512 on, and then a plain text, too."""
+        refused = {"quotebase", *(f"question {number}" for number in range(512, 600))}
+        (refusal(401) if refused & set(body["input"]) else well_behaved_embeddings)(handler, body)
+
+    endpoint.script(*[refuse_the_last] * 100)
 
     said = complaint(cli("ingest", path, "--dataset", "d"))
 
+    endpoint.script_anew()
     assert said.endswith(f"512 rows of {path} are done and safe; start the same import again to go on")
     report = json_of(cli("ingest", path, "--dataset", "d", "--json"))
     assert (report["read"], report["added"], report["unchanged"], report["embedded"]) == (600, 600, 0, 600)

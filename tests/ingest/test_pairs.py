@@ -121,7 +121,7 @@ def test_a_model_that_gives_no_pairs_fails_the_job_which_goes_on_later(
         import_file(library, dataset, path, settings(path), completion=completion)
     (job,) = Jobs(library.store).list()
     assert (job.state, job.error_code) == ("failed", "completion_failed")
-    model._replies.clear()
+    model.script_anew()
     before = len(model.requests)
     model.script(*[two_pairs] * MANY)
     report = import_file(library, dataset, path, settings(path), completion=completion)

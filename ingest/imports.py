@@ -247,7 +247,7 @@ class _Run:
             self._import()
         except QuotebaseError as error:
             self._end("failed", error.message, error.code)
-            if self._job.position:
+            if self._job.position and self._job.settings.mode != "replace":
                 done = f"{self._job.position} rows of {self._job.settings.file} are done and safe"
                 error.args = (f"{error}. {done}; start the same import again to go on",)
             raise

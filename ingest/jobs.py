@@ -180,9 +180,6 @@ class Jobs:
         self._store.put_document(KIND, saved.id, _to_body(saved), saved.dataset_id)
         return saved
 
-    def delete(self, job: Job) -> None:
-        self._store.delete_document(KIND, job.id)
-
 
 def _to_body(job: Job) -> dict[str, object]:
     body = asdict(job)

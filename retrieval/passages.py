@@ -41,7 +41,8 @@ class _Piece:
 def to_passages(drafts: Sequence[RecordDraft], embedder: Embedder) -> list[tuple[PassageDraft, ...]]:
     """The passages of each draft: its texts in order, those too long for the model as windows."""
     sure = int(embedder.max_tokens * SURE_CHARACTERS)
-    asked = [_titled(draft, text) for draft in drafts for text in draft.texts if len(text) > sure]
+    texts = (_titled(draft, text) for draft in drafts for text in draft.texts)
+    asked = [text for text in texts if len(text) > sure]
     counts = dict(zip(asked, embedder.count_tokens(asked), strict=True)) if asked else {}
     return [
         tuple(

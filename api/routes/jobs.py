@@ -160,7 +160,7 @@ class JobId(BaseModel):
 
 
 @router.get("/job/list")
-def list_jobs(service: ServiceOf, key: DatasetKey, datasetId: str | None = None) -> Envelope:  # noqa: N803
+def list_jobs(service: ServiceOf, key: DatasetKey, datasetId: str | None = None) -> Envelope:  # noqa: N803 - the wire's name
     """Imports of a dataset, or of all that the key opens, oldest first."""
     jobs = Jobs(service.library.store).list(datasetId)
     return envelope([job_item(job) for job in jobs if key.may_use(job.dataset_id)])
@@ -194,7 +194,7 @@ def _job(service: Service, key: DatasetKey, job_id: str) -> Job:
 
 
 @router.get("/exportAll")
-def export_all(datasetId: str, service: ServiceOf, key: DatasetKey) -> StreamingResponse:  # noqa: N803
+def export_all(datasetId: str, service: ServiceOf, key: DatasetKey) -> StreamingResponse:  # noqa: N803 - the wire's name
     """All records as CSV: q, a, and a cell for each custom index."""
     require_dataset(key, datasetId)
     store = service.library.store

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ingest.imports
 from ingest.imports import STAGED, WAITS_S, import_file, queue_import, rejects_path, run_job
-from ingest.jobs import MOST_PROBLEMS, ImportReport, ImportSettings, Job, Jobs
+from ingest.jobs import KIND, MOST_PROBLEMS, ImportReport, ImportSettings, Job, Jobs
 from ingest.mapping import ColumnChoice
 from ingest.rows import TableOptions
 from ingest.sources import Reading
@@ -739,7 +739,7 @@ def test_a_replacement_that_is_cut_off_has_not_begun(
     """But what was embedded is kept."""
     first = run(library, dataset, write_csv(file, [("old", "one"), ROWS[0]]))
     before = records_of(library, first)
-    Jobs(library.store).delete(Jobs(library.store).get(first.job))
+    assert library.store.delete_document(KIND, first.job)
     write_csv(file, ROWS)
     for rows in (B, 3 * B):
         cut_off(library, dataset, file, "replace", how, rows)

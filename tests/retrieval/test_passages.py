@@ -98,6 +98,8 @@ def test_the_title_stands_before_each_window() -> None:
     assert short == (PassageDraft("Guide\nq", True),)
     (passages,) = to_passages([RecordDraft("q", answer, title="t" * 1100)], HashEmbedder())
     assert not passages[0].text.startswith("t")
+    # However short the text is.
+    assert to_passages([RecordDraft("q", title="t" * 2100)], HashEmbedder()) == [(PassageDraft("q", True),)]
 
 
 def test_what_stands_late_in_a_long_answer_is_found_and_quoted_once(library: Library) -> None:

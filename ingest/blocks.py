@@ -10,6 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, html_block
 from markdown_it.token import Token
 
+from retrieval.sentences import sentence_ends
+
 Kind = Literal[
     "heading", "group", "table", "lines", "prose", "paragraph", "line", "sentence", "clause", "word"
 ]
@@ -63,21 +65,6 @@ _LINE_END = re.compile(r"[ \t]*[\r\n]")
 _WORD = re.compile(r"\S+")
 _CLAUSE = re.compile(
     r"[，；：、]+[”’」』）】》〉]*|(?<![,;:])[,;:]++[\"'”’)\]]*+(?=\s)|(?<=\S)(?=[^\S\r\n]*[\r\n])"
-)
-_SENTENCE = re.compile(
-    r"[。！？；…｡]+[”’」』）】》〉]*(?P<quote>\"?)"
-    r"|(?<![.!?])(?P<latin>[.!?]++)[\"'”’)\]*_]*+(?=\s++(?P<next>\S))"
-)
-_LAST_WORD = re.compile(r"(?:^|(?<=[\s(\[\"'“‘]))[^\s(\[\"'“‘]+$")
-_INITIALS = re.compile(r"[A-HJ-Z]|(?:[A-Za-z]\.)+[A-Za-z]")
-_ABBREVIATION = re.compile(
-    r"adj|al|approx|capt|cf|co|col|corp|dept|dr|ed|eds|gen|gov|hon|inc|jr|lt|ltd|messrs|mr|mrs|ms|mt|prof|rep|rev"
-    r"|sen|sgt|sr|st|viz|vs",
-    re.IGNORECASE,
-)
-_BEFORE_NUMBER = re.compile(
-    r"apr|aug|art|ch|chap|dec|eqs?|feb|figs?|jan|jul|jun|mar|nos?|nov|nr|oct|pp?|pt|sect?|sept?|vol",
-    re.IGNORECASE,
 )
 
 
@@ -249,43 +236,13 @@ def cut_block(block: Block, edges: Iterable[int], kind: Kind) -> list[Block]:
     ]
 
 
-def sentence_ends(text: str, block: Block) -> Iterator[int]:
-    """Where sentences end, closing quotes included."""
-    start = block.body
-    for match in _SENTENCE.finditer(text, block.body, block.end):
-        if match["latin"]:
-            if not _ends_sentence(text, start, match):
-                continue
-            end = match.end()
-        else:
-            # A straight quote closes if it is the second one.
-            is_closing = text.count('"', start, match.end()) % 2 == 0
-            end = match.end() if is_closing else match.start("quote")
-        yield end
-        start = end
-
-
-def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
-    following = match["next"]
-    if following.islower():
-        return False
-    if match["latin"] != ".":
-        return True
-    before = text[max(start, match.start() - 24) : match.start()]
-    word = _LAST_WORD.search(before)
-    if word is None:
-        return True
-    if word[0].isdigit():  # at the start of a line or a sentence it numbers what follows
-        line = before[: word.start()].rstrip(" \t")
-        return bool(line) and line[-1] not in "\r\n"
-    if following.isdigit() and _BEFORE_NUMBER.fullmatch(word[0]):
-        return False
-    return not (_ABBREVIATION.fullmatch(word[0]) or _INITIALS.fullmatch(word[0]))
-
-
 def _paragraph_ends(text: str, block: Block) -> Iterator[int]:
     """Line ends that are sentence ends too: texts without blank lines have their paragraphs there."""
-    return (end for end in sentence_ends(text, block) if _LINE_END.match(text, end))
+    return (end for end in _sentence_ends(text, block) if _LINE_END.match(text, end))
+
+
+def _sentence_ends(text: str, block: Block) -> Iterator[int]:
+    return sentence_ends(text, block.body, block.end)
 
 
 def _ends(pattern: re.Pattern[str]) -> Callable[[str, Block], Iterator[int]]:
@@ -307,8 +264,8 @@ _SMALLER: dict[Kind, tuple[Kind, Callable[[str, Block], Iterator[int]]]] = {
     "lines": ("line", _ends(_LINE)),
     "heading": ("paragraph", _paragraph_ends),
     "prose": ("paragraph", _paragraph_ends),
-    "paragraph": ("sentence", sentence_ends),
-    "line": ("sentence", sentence_ends),
+    "paragraph": ("sentence", _sentence_ends),
+    "line": ("sentence", _sentence_ends),
     "sentence": ("clause", _ends(_CLAUSE)),
     "clause": ("word", _ends(_WORD)),
 }

@@ -6,8 +6,9 @@ from itertools import pairwise, takewhile
 
 import regex
 
-from ingest.blocks import Block, Frame, break_block, cut_block, parse_blocks, sentence_ends
+from ingest.blocks import Block, Frame, break_block, cut_block, parse_blocks
 from retrieval.errors import InvalidRequest
+from retrieval.sentences import sentence_ends
 from retrieval.tokens import count_tokens
 
 MIN_SIZE = 16
@@ -46,12 +47,12 @@ class ChunkOptions:
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise InvalidRequest(
-                f"the chunk size {self.size} is out of range: {MIN_SIZE} to {MAX_SIZE} tokens", "size"
+                f"the chunk size {self.size} is out of range: {MIN_SIZE} to {MAX_SIZE} tokens", "chunkSize"
             )
         if not 0 <= self.overlap <= self.size // 2:
             raise InvalidRequest(
                 f"the overlap {self.overlap} is out of range: 0 to {self.size // 2}, half of the chunk size",
-                "overlap",
+                "chunkOverlap",
             )
         if self.splitter:
             _pattern(self.splitter)
@@ -118,14 +119,14 @@ def _pattern(splitter: str) -> "regex.Pattern[str]":
         matches_nothing = pattern.match("", timeout=SPLITTER_TIMEOUT_S) is not None
     except (regex.error, RecursionError, OverflowError) as error:
         raise InvalidRequest(
-            f"the splitter {splitter} is no regular expression: {error}", "splitter"
+            f"the splitter {splitter} is no regular expression: {error}", "chunkSplitter"
         ) from error
     except (TimeoutError, MemoryError) as error:
         raise _too_costly(splitter) from error
     if matches_nothing:
         raise InvalidRequest(
             f"the splitter {splitter} matches the empty text, that is everywhere: let it match something",
-            "splitter",
+            "chunkSplitter",
         )
     return pattern
 
@@ -146,7 +147,9 @@ def _cuts(text: str, splitter: str) -> Iterator[int]:
 
 
 def _too_costly(splitter: str) -> InvalidRequest:
-    return InvalidRequest(f"the splitter {splitter} takes too much time or memory: simplify it", "splitter")
+    return InvalidRequest(
+        f"the splitter {splitter} takes too much time or memory: simplify it", "chunkSplitter"
+    )
 
 
 def _parted(text: str, blocks: Sequence[Block], cuts: Sequence[int]) -> Iterator[list[Block]]:
@@ -297,7 +300,8 @@ class _Packing:
             if block.kind not in _PROSE or block.frame:
                 return
             is_whole = block.kind in ("prose", "paragraph")
-            ends = sorted({*sentence_ends(self._text, block), block.end}) if is_whole else [block.end]
+            found = sentence_ends(self._text, block.body, block.end) if is_whole else ()
+            ends = sorted({*found, block.end})
             yield from reversed(list(pairwise([block.body, *ends])))
 
     def _is_small(self, start: int, end: int) -> bool:

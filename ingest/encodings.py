@@ -2,7 +2,7 @@
 
 import codecs
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ingest.codepages import decode_cut, detect_codepage, reading
 from retrieval.errors import InvalidRequest, UnreadableFile
@@ -12,7 +12,20 @@ BLOCK = 1 << 20
 SAMPLE = 1 << 16
 """Bytes of lines with something beyond ASCII that the encoding is told by."""
 
-MEND = "name the encoding with --encoding, or pass --errors replace to have U+FFFD in its place"
+
+class Wanted(NamedTuple):
+    """What a text is to be, for messages: what to do where it is none, or has a byte that is no text."""
+
+    instead: str
+    mend: str
+
+
+TABLE = Wanted(
+    "no table: save it as CSV, JSONL or XLSX",
+    "name the encoding with --encoding, or pass --errors replace to have U+FFFD in its place",
+)
+JSONL = TABLE._replace(mend="or pass --errors replace to have U+FFFD in its place")
+DOCUMENT = TABLE._replace(instead="no text: save it as text, or name it by what it is")
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -37,7 +50,7 @@ def check_codec(encoding: str) -> str:
     raise InvalidRequest(f"{encoding!r} is no encoding: utf-8, gb18030 and cp1252 are some", "encoding")
 
 
-def detect_encoding(source: BinaryIO, name: str, replace: bool = False) -> str:
+def detect_encoding(source: BinaryIO, name: str, replace: bool = False, wanted: Wanted = TABLE) -> str:
     """The Python codec that ``source`` is in; leaves it at its beginning.
 
     Files are looked through until SAMPLE bytes of lines beyond ASCII are found. Good UTF-8 is
@@ -61,7 +74,7 @@ def detect_encoding(source: BinaryIO, name: str, replace: bool = False) -> str:
     source.seek(0)
     good, bad = _count_utf8(sample)
     if _is_binary(start, is_utf8=not bad):
-        raise UnreadableFile(f"{name} is a binary file, no table: save it as CSV, JSONL or XLSX")
+        raise UnreadableFile(f"{name} is a binary file, {wanted.instead}")
     if not bad:
         return "utf-8"
     is_damaged = good >= bad
@@ -70,29 +83,36 @@ def detect_encoding(source: BinaryIO, name: str, replace: bool = False) -> str:
         return legacy or "utf-8"
     line, byte = _first_damage(source)
     what = "is UTF-8, but" if is_damaged else "is in no encoding that can be told:"
-    raise UnreadableFile(f"{name} {what} line {line} has the byte 0x{byte:02x}; mend the line, {MEND}")
+    raise UnreadableFile(f"{name} {what} line {line} has the byte 0x{byte:02x}; mend the line, {wanted.mend}")
 
 
-def decode_text(raw: bytes, name: str, encoding: str | None = None) -> str:
-    """A whole small text, without its byte order mark; what it is in is detected if not given.
+def decode_text(raw: bytes, name: str, encoding: str | None = None, replace: bool = False) -> tuple[str, int]:
+    """The whole text of a document, without its byte order mark; what it is in is detected if not given.
+
+    Args:
+        replace: whether U+FFFD is put in for what cannot be decoded; how many are the second value.
 
     Raises:
         UnreadableFile: it cannot be decoded; the message names byte and line.
         InvalidRequest: there is no such encoding.
     """
-    codec = check_codec(encoding) if encoding else detect_encoding(BytesIO(raw), name)
+    codec = check_codec(encoding) if encoding else detect_encoding(BytesIO(raw), name, replace, DOCUMENT)
     try:
-        return raw.decode(codec).removeprefix("\ufeff")
+        text = raw.decode(codec, "replace" if replace else "strict")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode(codec, "ignore")
-        raise undecodable(name, codec, error, 1 + count_line_ends(before)) from error
+        raise undecodable(name, codec, error, 1 + count_line_ends(before), DOCUMENT) from error
+    own = raw.decode(codec, "ignore") if "\ufffd" in text else text
+    return text.removeprefix("\ufeff"), text.count("\ufffd") - own.count("\ufffd")
 
 
-def undecodable(name: str, encoding: str, error: UnicodeDecodeError, line: int) -> UnreadableFile:
+def undecodable(
+    name: str, encoding: str, error: UnicodeDecodeError, line: int, wanted: Wanted
+) -> UnreadableFile:
     byte = f"0x{error.object[error.start]:02x}"
     shown = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8"}.get(encoding, encoding)
     return UnreadableFile(
-        f"{name} is {shown}, but line {line} has the byte {byte} where {shown} has no such byte: mend the line, {MEND}"
+        f"{name} is {shown}, but line {line} has the byte {byte} where {shown} has no such byte: mend the line, {wanted.mend}"
     )
 
 

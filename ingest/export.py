@@ -17,17 +17,19 @@ PAGE = 500
 def export_rows(store: Store, dataset_id: str) -> Iterator[tuple[str, ...]]:
     """The header, then a row for each record, collection by collection, oldest first.
 
+    Adds and deletes may go on meanwhile: a record that stays has one row.
+
     Raises:
         DatasetNotFound
     """
     yield HEADER
     for collection in store.list_collections(dataset_id):
-        last: str | None = None
-        while records := store.list_records(collection.id, last, PAGE):
+        for records in store.record_pages(collection.id, PAGE):
             passages = store.passages_of([record.id for record in records])
             for record in records:
-                yield (record.q, record.a, *_index_cells(record, passages.get(record.id, ())))
-            last = records[-1].id
+                # One without passages was deleted since the page was read.
+                if record.id in passages:
+                    yield (record.q, record.a, *_index_cells(record, passages[record.id]))
 
 
 def export_csv(store: Store, dataset_id: str) -> Iterator[bytes]:

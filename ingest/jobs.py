@@ -9,6 +9,7 @@ that was noted, and rows that were stored but not noted are found unchanged.
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -152,6 +153,10 @@ def job_id(dataset: Dataset, settings: ImportSettings, digest: str, key: str = "
     return hashlib.blake2b(json.dumps([dataset.id, known_by]).encode(), digest_size=12).hexdigest()
 
 
+QUEUING = threading.Lock()
+"""Held from looking whether a job is over until it is queued again or removed."""
+
+
 class Jobs:
     """The jobs in a store."""
 
@@ -179,6 +184,10 @@ class Jobs:
         saved = replace(job, updated_at=now())
         self._store.put_document(KIND, saved.id, _to_body(saved), saved.dataset_id)
         return saved
+
+    def delete(self, id_: str) -> None:
+        """If there is one."""
+        self._store.delete_document(KIND, id_)
 
 
 def _to_body(job: Job) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from io import StringIO
 from typing import BinaryIO
 
-from ingest.encodings import BLOCK, count_line_ends, undecodable
+from ingest.encodings import BLOCK, TABLE, Wanted, count_line_ends, undecodable
 from ingest.rows import Tally
 from retrieval.errors import UnreadableFile
 
@@ -13,7 +13,9 @@ MAX_CELL = 1 << 27
 """Characters of the longest line, and of the longest cell."""
 
 
-def read_lines(source: BinaryIO, name: str, encoding: str, tally: Tally, replace: bool) -> Iterator[str]:
+def read_lines(
+    source: BinaryIO, name: str, encoding: str, tally: Tally, replace: bool, wanted: Wanted = TABLE
+) -> Iterator[str]:
     """Lines with their ends, CR, LF or CRLF; a byte order mark is left out.
 
     Raises:
@@ -22,7 +24,7 @@ def read_lines(source: BinaryIO, name: str, encoding: str, tally: Tally, replace
     """
     held: list[str] = []
     number = 0
-    for text in _decode(source, name, encoding, tally, replace):
+    for text in _decode(source, name, encoding, tally, replace, wanted):
         if held and held[-1].endswith("\r") and not text.startswith("\n"):
             number += 1
             yield "".join(held)
@@ -43,7 +45,9 @@ def read_lines(source: BinaryIO, name: str, encoding: str, tally: Tally, replace
         yield "".join(held)
 
 
-def _decode(source: BinaryIO, name: str, encoding: str, tally: Tally, replace: bool) -> Iterator[str]:
+def _decode(
+    source: BinaryIO, name: str, encoding: str, tally: Tally, replace: bool, wanted: Wanted
+) -> Iterator[str]:
     """Blocks of text, none of them empty."""
     decoder = codecs.getincrementaldecoder(encoding)("replace" if replace else "strict")
     line, last, is_first, is_last = 1, "", True, False
@@ -59,7 +63,7 @@ def _decode(source: BinaryIO, name: str, encoding: str, tally: Tally, replace: b
             )
             yield from filter(None, [good.removeprefix("\ufeff") if is_first else good])
             line += count_line_ends(last + good) - count_line_ends(last)
-            raise undecodable(name, encoding, error, line) from error
+            raise undecodable(name, encoding, error, line, wanted) from error
         if replace and "\ufffd" in text:
             kept = _resumed(encoding, state).decode(block, is_last)
             tally.replaced += text.count("\ufffd") - kept.count("\ufffd")

@@ -7,9 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
-from ingest.qa_split import FailedChunk, QaPair, SplitChunk, split_into_pairs
+from ingest.qa_replies import QaPair
+from ingest.qa_split import FailedChunk, SplitChunk, split_into_pairs
 from retrieval.completion import Completion
 from retrieval.errors import CompletionFailed
+from retrieval.library import Library
+
+PAIRS_FOLDER = "pairs"
+"""In the data directory: what a model made of the document of each job."""
 
 MOST_FAILURES = 5
 """Chunks in a row: then it is not the chunks that fail."""
@@ -82,6 +87,11 @@ class KeptPairs:
         beside.write_text("".join(map(_line, kept)), encoding="utf-8")
         beside.replace(self._path)
         return self._path.open("a", encoding="utf-8")
+
+
+def pairs_path(library: Library, job_id: str) -> Path:
+    """Where the pairs of a job are, if it has any."""
+    return library.data_dir / PAIRS_FOLDER / f"{job_id}.jsonl"
 
 
 def _line(result: Result) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ingest.inputs import open_input
+from ingest.jobs import ImportSettings
 from ingest.mapping import RowProblem
-from ingest.sources import Reading, open_source
 from retrieval.embedding import Embedder
 from retrieval.passages import to_passages
 from retrieval.types import RecordDraft
@@ -47,12 +48,15 @@ class Preview:
     problems: tuple[RowProblem, ...]
 
 
-def preview_file(path: Path, name: str, reading: Reading, embedder: Embedder) -> Preview:
-    """Read a file to its end. Raises what an import of it would raise."""
+def preview_file(
+    path: Path, settings: ImportSettings, embedder: Embedder, vectors: Path | None = None
+) -> Preview:
+    """Read a file to its end. Raises what an import of it would raise, but for vectors of another width."""
     records = rejected = 0
     weighed: list[RecordDraft] = []
     problems: list[RowProblem] = []
-    with open_source(path, name, reading) as source:
+    with open_input(path, settings, vectors) as opened:
+        source = opened.source
         for item in source.items:
             if isinstance(item.outcome, RowProblem):
                 rejected += 1
@@ -64,7 +68,7 @@ def preview_file(path: Path, name: str, reading: Reading, embedder: Embedder) ->
                     weighed.append(item.outcome)
         tokens, seconds = _weigh(weighed, records, embedder)
         return Preview(
-            file=name,
+            file=settings.file,
             kind=source.format.kind,
             encoding=source.format.encoding,
             delimiter=source.format.delimiter,

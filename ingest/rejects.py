@@ -7,6 +7,10 @@ from typing import IO
 
 from ingest.mapping import NOTES, RowProblem
 from ingest.sources import Item
+from retrieval.library import Library
+
+REJECTS_FOLDER = "rejects"
+"""In the data directory: the rejected rows of each job."""
 
 
 class Rejects:
@@ -40,6 +44,11 @@ class Rejects:
 
     def close(self) -> None:
         self._file.close()
+
+
+def rejects_path(library: Library, job_id: str) -> Path:
+    """Where the rejected rows of a job are, if it has any."""
+    return library.data_dir / REJECTS_FOLDER / f"{job_id}.csv"
 
 
 def _said(problem: RowProblem) -> str:

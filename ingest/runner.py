@@ -4,16 +4,15 @@ What was queued or running when the process ended goes on when the next one begi
 """
 
 import logging
-import shutil
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from ingest.imports import run_job
 from ingest.jobs import ImportReport, Job, Jobs, State
+from ingest.leftovers import remove_job, remove_old_jobs, remove_upload
 from retrieval.completion import Completion
 from retrieval.errors import QuotebaseError
 from retrieval.library import Library
@@ -33,6 +32,7 @@ class _Task:
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_running: bool = False
     is_interrupted: bool = False
+    is_forgotten: bool = False
 
     @property
     def place(self) -> str:
@@ -60,7 +60,8 @@ class JobRunner:
         self._is_closing = False
 
     def resume(self) -> int:
-        """Go on with all jobs that are not over; how many there are."""
+        """Go on with all jobs that are not over; how many there are. Old ones are removed."""
+        remove_old_jobs(self._library)
         waiting = [job for job in self._jobs.list() if not job.is_over]
         for job in waiting:
             logger.info("going on with the import of %s", job.settings.file)
@@ -83,6 +84,24 @@ class JobRunner:
         task.cancelled.set()
         wait([task.outcome])
         return self._jobs.get(job_id)
+
+    def forget(self, dataset_id: str, collection_id: str | None = None) -> None:
+        """End the imports into a dataset, or one collection of it, and remove all that is left of them.
+
+        What runs is ended after the batch in hand, and removed then; nobody waits for it here.
+        """
+        with self._lock:
+            jobs = self._jobs.list(dataset_id)
+            left = [job for job in jobs if collection_id in (None, job.report.collection_id)]
+            for job in left:
+                task = self._tasks.get(job.id)
+                if task is None or not task.is_running:
+                    self._drop(job, task)
+                else:
+                    task.is_forgotten = True
+                    task.cancelled.set()
+        for job in left:
+            remove_job(self._library, job.id)
 
     def close(self) -> None:
         """Interrupt what is running, so that it goes on at the next start."""
@@ -112,7 +131,7 @@ class JobRunner:
         """Cancel a job that does not run."""
         if not job.is_over:
             job = self._save(job, "cancelled")
-            _clear(job)
+            remove_upload(job)
         if task:
             del self._tasks[job.id]
             task.outcome.set_result(job.report)
@@ -160,12 +179,8 @@ class JobRunner:
             del self._tasks[task.job.id]
             job = self._jobs.get(task.job.id)
             if job.is_over or job.path != task.job.path:
-                _clear(task.job)
+                remove_upload(task.job)
             if job.state == "queued" and job != task.job:
                 self._enqueue(job)
-
-
-def _clear(job: Job) -> None:
-    """An uploaded file, and its folder, are the job's own."""
-    if job.is_upload:
-        shutil.rmtree(Path(job.path).parent, ignore_errors=True)
+        if task.is_forgotten:
+            remove_job(self._library, task.job.id)

@@ -161,12 +161,12 @@ def _rows(table: Table, columns: Columns) -> Iterator[Item]:
 
 
 def _document(path: Path, name: str, reading: Reading, make_pairs: MakePairs | None) -> Source:
-    document = read_document(path, name, reading.table.encoding)
+    document = read_document(path, name, reading.table.encoding, reading.table.errors == "replace")
     done = _Share(len(document.text))
     chunks = split_text(document.text, reading.chunks)
     items = _pairs(list(chunks), make_pairs, done) if make_pairs else _chunks(chunks, done)
     suffix = Path(name).suffix.lower().removeprefix(".")
-    return Source(Format(suffix), items, lambda: 0, lambda: 0, done.share)
+    return Source(Format(suffix), items, lambda: 0, lambda: document.replaced, done.share)
 
 
 class _Share:

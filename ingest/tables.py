@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 
 from ingest.delimited import DelimitedReader
 from ingest.dialects import detect_dialect
-from ingest.encodings import check_codec, detect_encoding
+from ingest.encodings import JSONL, check_codec, detect_encoding
 from ingest.jsonl import JsonlReader
 from ingest.lines import MAX_CELL, read_lines
 from ingest.rows import OLE, ZIP, BrokenRow, Row, TableOptions, Tally
@@ -117,7 +117,7 @@ def _open_workbook(source: BinaryIO, name: str, options: TableOptions) -> Iterat
 
 def _open_jsonl(source: BinaryIO, name: str, options: TableOptions) -> Table:
     tally = Tally()
-    lines = read_lines(source, name, "utf-8", tally, options.errors == "replace")
+    lines = read_lines(source, name, "utf-8", tally, options.errors == "replace", JSONL)
     reader = JsonlReader(lines, name, tally)
     return Table("jsonl", iter(reader), tally, _by_bytes(source), header=reader.header, encoding="utf-8")
 

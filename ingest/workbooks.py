@@ -18,9 +18,6 @@ from openpyxl.utils.exceptions import InvalidFileException
 from ingest.rows import OLE, ZIP, Row, Tally, is_blank
 from retrieval.errors import UnreadableFile
 
-# About what of a workbook it leaves out, such as colours and drop-down lists.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"openpyxl\.")
-
 MAX_ROWS = 1 << 20
 """The rows of a sheet that Excel can have."""
 
@@ -52,6 +49,7 @@ def open_sheet(source: BinaryIO, name: str, sheet: str | None, tally: Tally) -> 
             such sheet; also while the rows are read.
     """
     _check(source, name)
+    _keep_quiet()
     with _translated(name):
         book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
     with closing(book):
@@ -66,6 +64,13 @@ def open_sheet(source: BinaryIO, name: str, sheet: str | None, tally: Tally) -> 
         chosen.reset_dimensions()  # what programs write there is not always so
         found.rows = _rows(found, chosen.iter_rows(values_only=True), name, tally)
         yield found
+
+
+def _keep_quiet() -> None:
+    """About what of a workbook is no text, such as colours and drop-down lists; not about dates that are lost."""
+    # For good, and again each time: to turn it back would turn it back for other threads too.
+    harmless = r"(?!Cell \S+ is marked as a date)"
+    warnings.filterwarnings("ignore", message=harmless, category=UserWarning, module=r"openpyxl\.")
 
 
 def _rows(sheet: Sheet, values: Iterator[tuple[object, ...]], name: str, tally: Tally) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from retrieval.embedding import Embedder
+from retrieval.sentences import sentence_ends
 from retrieval.types import PassageDraft, RecordDraft
 
 OVERLAP_SHARE = 1 / 8
@@ -25,7 +26,7 @@ SHRINK = 0.9
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 
-_SENTENCE_END = re.compile(r"[。！？；…!?;][。！？；…!?;”’」』）)\"']*\s*|\.[\"')\]”’]*\s+|\n\s*")
+_BLANK = re.compile(r"\s+")
 _BREAK = re.compile(r"[\s，、,:：]+")
 
 
@@ -98,9 +99,7 @@ def find_windows(text: str, max_tokens: int, count: CountTokens) -> list[tuple[i
 
 def _pieces(text: str, budget: int, special: int, count: CountTokens) -> list[_Piece]:
     """Sentences, halved until each is within the budget."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    bounds = [0, *ends, *([len(text)] if not ends or ends[-1] < len(text) else [])]
-    waiting = list(pairwise(bounds))
+    waiting = _sentences(text)
     done: list[_Piece] = []
     while waiting:
         counts = count([text[start:stop] for start, stop in waiting])
@@ -115,6 +114,16 @@ def _pieces(text: str, budget: int, special: int, count: CountTokens) -> list[_P
             else:
                 waiting += _halves(text, piece)
     return sorted(done, key=lambda piece: piece.start)
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Sentences and lines, with the blank space after them; together they are the text."""
+    ends = set(sentence_ends(text, 0, len(text)))
+    for blank in _BLANK.finditer(text):
+        if blank.start() in ends or "\n" in blank[0]:
+            ends.discard(blank.start())
+            ends.add(blank.end())
+    return list(pairwise(sorted({0, *ends, len(text)})))
 
 
 def _halves(text: str, piece: _Piece) -> list[tuple[int, int]]:

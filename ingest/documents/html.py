@@ -8,8 +8,8 @@ from bs4.dammit import EncodingDetector
 from markdownify import MarkdownConverter
 
 from ingest.documents import Document, as_document, check_size
-from ingest.encodings import decode_text
-from retrieval.errors import UnreadableFile
+from ingest.encodings import check_codec, decode_text
+from retrieval.errors import InvalidRequest, UnreadableFile
 
 MAX_HTML = 8 << 20
 """The largest page, in characters: its tree takes some seventy times as much memory."""
@@ -22,25 +22,27 @@ _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*>")
 _WIDER = {"iso-8859-1": "cp1252", "us-ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
 
 
-def read_html(raw: bytes, name: str, encoding: str | None) -> Document:
+def read_html(raw: bytes, name: str, encoding: str | None, replace: bool = False) -> Document:
     """A page in the encoding that it declares, if that can be, else in the one that is found out."""
-    declared = None if encoding else _decode_as_declared(raw)
-    return from_html(decode_text(raw, name, encoding) if declared is None else declared, name)
+    text, replaced = decode_text(raw, name, encoding or _declared_encoding(raw), replace)
+    return from_html(text, name, replaced)
 
 
-def _decode_as_declared(raw: bytes) -> str | None:
-    """In the encoding that the page says it is in; ``None`` if it says none, or another one."""
+def _declared_encoding(raw: bytes) -> str | None:
+    """What the page says it is in; ``None`` if it says nothing, or cannot be in that."""
     declared = EncodingDetector.find_declared_encoding(raw, is_html=True)
     # A page whose declaration can be read is in no UTF-16, and a byte order mark knows better.
     if not declared or declared.lower().startswith("utf-16") or raw.startswith(codecs.BOM_UTF8):
         return None
     try:
-        return raw.decode(_WIDER.get(declared.lower(), declared))
-    except (LookupError, ValueError):
+        codec = check_codec(_WIDER.get(declared.lower(), declared))
+        raw.decode(codec)
+    except (InvalidRequest, ValueError):
         return None
+    return codec
 
 
-def from_html(html: str, name: str) -> Document:
+def from_html(html: str, name: str, replaced: int = 0) -> Document:
     """What is shown of a page."""
     check_size(name, len(html), MAX_HTML)
     # Without either, Beautiful Soup would warn that the page may be XML, or a file name.
@@ -56,7 +58,7 @@ def from_html(html: str, name: str) -> Document:
         escape_underscores=False,
     )
     try:
-        return as_document(converter.convert_soup(soup), title)
+        return as_document(converter.convert_soup(soup), title, replaced)
     except RecursionError as error:
         raise UnreadableFile(f"{name} is nested too deeply: save it as plain text") from error
 

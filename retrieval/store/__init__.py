@@ -5,11 +5,11 @@
 is in use.
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AnyOf
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from retrieval.types import (
     Changes,
@@ -23,6 +23,7 @@ from retrieval.types import (
     PassageIds,
     Record,
     StoredEmbeddings,
+    TextChanges,
 )
 
 
@@ -132,8 +133,16 @@ class Store(Protocol):
         """Raises RecordNotFound."""
         ...
 
-    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
-        """Oldest first; ``after`` is the id of the last record of the page before."""
+    def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
+        """The first ``limit``, oldest first."""
+        ...
+
+    def record_pages(self, collection_id: str, size: int) -> Iterator[list[Record]]:
+        """All records, oldest first, at most ``size`` at a time, each page read when it is asked for.
+
+        A record that stays comes once, whatever is deleted, added or replaced between two pages; one
+        that is replaced comes as it was, as it is, or both.
+        """
         ...
 
     def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
@@ -173,6 +182,10 @@ class Store(Protocol):
         step; repeat from the watermark that is returned until ``is_last``. A passage that was
         removed again may be missing among the additions.
         """
+        ...
+
+    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+        """As :meth:`changes_after`, with texts instead of embeddings."""
         ...
 
     def last_sequence(self) -> int:
@@ -230,10 +243,15 @@ def open_store(data_dir: Path, mongodb_uri: str | None = None) -> Store:
     return SqliteStore(data_dir / "quotebase.sqlite")
 
 
-def drain(store: Store, dataset_id: str, watermark: int, limit: int = 20_000) -> Iterator[Changes]:
-    """All changes after a watermark, step by step."""
+Step = TypeVar("Step", Changes, TextChanges)
+
+
+def drain(
+    next_step: Callable[[str, int, int], Step], dataset_id: str, watermark: int, limit: int = 20_000
+) -> Iterator[Step]:
+    """All changes after a watermark, step by step, by ``changes_after`` or ``texts_after`` of a store."""
     while True:
-        changes = store.changes_after(dataset_id, watermark, limit)
+        changes = next_step(dataset_id, watermark, limit)
         yield changes
         if changes.is_last:
             return

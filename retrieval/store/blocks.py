@@ -1,16 +1,31 @@
 """What both stores do with drafts and rows: contents once, passages as columns, steps of a catch-up."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from retrieval.types import Changes, EmbeddedDraft, PassageBlock, StoredEmbeddings
+from retrieval.types import (
+    Changes,
+    EmbeddedDraft,
+    PassageBlock,
+    PassageIds,
+    StoredEmbeddings,
+    TextBlock,
+    TextChanges,
+)
 
 PassageRow = tuple[int, int, bytes]
 """(passage id, collection key, embedding as float16 bytes)"""
 
+TextRow = tuple[int, int, str]
+"""(passage id, collection key, text)"""
+
 RemovalRow = tuple[int, int]
 """(number in the sequence, passage id)"""
+
+Row = TypeVar("Row", PassageRow, TextRow)
 
 
 def by_content(drafts: Sequence[EmbeddedDraft]) -> dict[bytes, EmbeddedDraft]:
@@ -40,13 +55,44 @@ def to_block(rows: Sequence[PassageRow], dim: int) -> PassageBlock:
     )
 
 
+def to_texts(rows: Sequence[TextRow]) -> TextBlock:
+    """Columns of the rows, in their order."""
+    return TextBlock(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        collection_keys=np.array([row[1] for row in rows], dtype=np.int64),
+        texts=tuple(row[2] for row in rows),
+    )
+
+
 def to_changes(
     added: Sequence[PassageRow], removed: Sequence[RemovalRow], watermark: int, limit: int, dim: int
 ) -> Changes:
-    """One step from two lists that each hold the next ``limit`` rows at most.
+    """A step of a catch-up, from lists of the next ``limit`` rows at most."""
+    step = _one_step(added, removed, watermark, limit)
+    return Changes(to_block(step.added, dim), step.removed, step.end, step.is_last)
 
-    A full list may go on: the step then ends at its last number, and rows of the other list beyond
-    that number wait for the next step.
+
+def to_text_changes(
+    added: Sequence[TextRow], removed: Sequence[RemovalRow], watermark: int, limit: int
+) -> TextChanges:
+    """A step of a catch-up, from lists of the next ``limit`` rows at most."""
+    step = _one_step(added, removed, watermark, limit)
+    return TextChanges(to_texts(step.added), step.removed, step.end, step.is_last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step(Generic[Row]):
+    added: Sequence[Row]
+    removed: PassageIds
+    end: int
+    is_last: bool
+
+
+def _one_step(added: Sequence[Row], removed: Sequence[RemovalRow], watermark: int, limit: int) -> _Step[Row]:
+    """Two lists cut to where both are known.
+
+    A list of ``limit`` rows may go on: the step then ends at its last number, and rows of the other
+    list beyond that number wait for the next step.
     """
     ends = [rows[-1][0] for rows in (added, removed) if len(rows) == limit]
     if ends:
@@ -56,4 +102,4 @@ def to_changes(
     else:
         end = max([watermark, *(rows[-1][0] for rows in (added, removed) if rows)])
     gone = np.array([passage_id for _, passage_id in removed], dtype=np.int64)
-    return Changes(to_block(added, dim), gone, end, is_last=not ends)
+    return _Step(added, gone, end, is_last=not ends)

@@ -18,7 +18,14 @@ from retrieval.batched import batched
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound, StoreUnavailable
 from retrieval.store import KnownRecord, Stored
 from retrieval.store import mongo_documents as docs
-from retrieval.store.blocks import by_content, replaced_by, to_changes, to_embedding
+from retrieval.store.blocks import (
+    RemovalRow,
+    by_content,
+    replaced_by,
+    to_changes,
+    to_embedding,
+    to_text_changes,
+)
 from retrieval.store.mongo_documents import Doc, TableName
 from retrieval.store.mongo_writes import Writes
 from retrieval.types import (
@@ -31,6 +38,7 @@ from retrieval.types import (
     Passage,
     Record,
     StoredEmbeddings,
+    TextChanges,
     new_id,
     now,
 )
@@ -48,7 +56,7 @@ class MongoStore:
     """A :class:`retrieval.store.Store` in the database that the URI names, else in ``quotebase``.
 
     One process writes at a time, from any of its threads. Another thread may read single documents
-    of an add or delete that is under way; changes and known hashes wait for its end.
+    of an add or delete that is under way; changes, known hashes and lists of records wait for its end.
 
     Raises:
         StoreUnavailable: no server answers, it refuses, or the database is of a newer version.
@@ -192,10 +200,19 @@ class MongoStore:
             raise RecordNotFound(f"there is no record with the id {record_id!r}")
         return docs.to_record(doc)
 
-    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
-        last = self._tables.one("records", {"_id": after}) if after else None
-        query = {"collection_id": collection_id, "no": {"$gt": last["no"] if last else 0}}
-        return [docs.to_record(doc) for doc in self._tables.in_order("records", query, limit=limit)]
+    def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
+        return next(self.record_pages(collection_id, limit), [])
+
+    def record_pages(self, collection_id: str, size: int) -> Iterator[list[Record]]:
+        last = 0
+        while found := self._records_after(collection_id, last, size):
+            last = found[-1]["no"]
+            yield [docs.to_record(doc) for doc in found]
+
+    def _records_after(self, collection_id: str, no: int, limit: int) -> list[Doc]:
+        query = {"collection_id": collection_id, "no": {"$gt": no}}
+        with self._writes.exclusive():
+            return self._tables.in_order("records", query, limit=limit)
 
     def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
         found = self._tables.among("records", "_id", record_ids, "dataset")
@@ -250,9 +267,20 @@ class MongoStore:
         with self._writes.exclusive():
             dim = self.get_dataset(dataset_id).model.dim
             added = self._tables.in_order("passages", query, "collection", "embedding", limit=limit)
-            removed = self._tables.in_order("removals", query, "passage", limit=limit)
-        removals = [(doc["_id"], doc["passage"]) for doc in removed]
+            removals = self._removals(query, limit)
         return to_changes([docs.to_row(doc) for doc in added], removals, watermark, limit, dim)
+
+    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+        query = {"dataset": dataset_id, "no": {"$gt": watermark}}
+        with self._writes.exclusive():
+            self.get_dataset(dataset_id)
+            added = self._tables.in_order("passages", query, "collection", "text", limit=limit)
+            removals = self._removals(query, limit)
+        return to_text_changes([docs.to_text_row(doc) for doc in added], removals, watermark, limit)
+
+    def _removals(self, query: Mapping[str, object], limit: int) -> list[RemovalRow]:
+        removed = self._tables.in_order("removals", query, "passage", limit=limit)
+        return [(doc["_id"], doc["passage"]) for doc in removed]
 
     def last_sequence(self) -> int:
         sequence = self._tables.one("counters", {"_id": "sequence"})

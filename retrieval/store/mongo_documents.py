@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from retrieval.store import KnownRecord, Stored
-from retrieval.store.blocks import PassageRow, to_block
+from retrieval.store.blocks import PassageRow, TextRow, to_block
 from retrieval.types import (
     Collection,
     Dataset,
@@ -125,6 +125,10 @@ def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[
 
 def to_row(passage: Doc) -> PassageRow:
     return passage["_id"], passage["collection"], passage["embedding"]
+
+
+def to_text_row(passage: Doc) -> TextRow:
+    return passage["_id"], passage["collection"], passage["text"]
 
 
 def to_passage(doc: Doc) -> Passage:

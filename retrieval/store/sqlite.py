@@ -30,6 +30,7 @@ from retrieval.store.blocks import (
     to_block,
     to_changes,
     to_embedding,
+    to_text_changes,
 )
 from retrieval.store.schema import MIGRATIONS
 from retrieval.types import (
@@ -42,6 +43,7 @@ from retrieval.types import (
     Passage,
     Record,
     StoredEmbeddings,
+    TextChanges,
     new_id,
     now,
 )
@@ -317,15 +319,21 @@ class SqliteStore:
             raise RecordNotFound(f"there is no record with the id {record_id!r}")
         return _record(rows[0])
 
-    def list_records(self, collection_id: str, after: str | None = None, limit: int = 1000) -> list[Record]:
-        rows = self._rows(
-            f"""SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE c.id = ?
-            AND r.key > coalesce((SELECT key FROM records WHERE id = ?), 0) ORDER BY r.key LIMIT ?""",
+    def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
+        return next(self.record_pages(collection_id, limit), [])
+
+    def record_pages(self, collection_id: str, size: int) -> Iterator[list[Record]]:
+        # The key of a deleted record may be given again, but none above which a record is left to read.
+        last = 0
+        while rows := self._rows(
+            f"""SELECT r.key, {_RECORD} FROM records r {_OF_COLLECTION} WHERE c.id = ? AND r.key > ?
+            ORDER BY r.key LIMIT ?""",
             collection_id,
-            after,
-            limit,
-        )
-        return [_record(row) for row in rows]
+            last,
+            size,
+        ):
+            last = rows[-1][0]
+            yield [_record(row[1:]) for row in rows]
 
     def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
         rows = self._rows(
@@ -382,24 +390,28 @@ class SqliteStore:
     # What an index needs to catch up
 
     def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+        with self._dataset_read(dataset_id) as (db, key):
+            (dim,) = db.execute("SELECT model_dim FROM datasets WHERE key = ?", (key,)).fetchone()
+            added = _passages_after(db, "embedding", key, watermark, limit)
+            removed = _removals_after(db, key, watermark, limit)
+        return to_changes(added, removed, watermark, limit, dim)
+
+    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+        with self._dataset_read(dataset_id) as (db, key):
+            added = _passages_after(db, "text", key, watermark, limit)
+            removed = _removals_after(db, key, watermark, limit)
+        return to_text_changes(added, removed, watermark, limit)
+
+    @contextmanager
+    def _dataset_read(self, dataset_id: str) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """Statements that see one state of the dataset with that key. Raises DatasetNotFound."""
         with self._translated():
             db = self._connection()
             db.execute("BEGIN")
             try:
-                key = _dataset_key(db, dataset_id)
-                (dim,) = db.execute("SELECT model_dim FROM datasets WHERE key = ?", (key,)).fetchone()
-                added = db.execute(
-                    """SELECT id, collection_key, embedding FROM passages
-                    WHERE dataset_key = ? AND id > ? ORDER BY id LIMIT ?""",
-                    (key, watermark, limit),
-                ).fetchall()
-                removed = db.execute(
-                    "SELECT seq, passage_id FROM removals WHERE dataset_key = ? AND seq > ? ORDER BY seq LIMIT ?",
-                    (key, watermark, limit),
-                ).fetchall()
+                yield db, _dataset_key(db, dataset_id)
             finally:
                 db.execute("COMMIT")
-        return to_changes(added, removed, watermark, limit, dim)
 
     def last_sequence(self) -> int:
         return int(self._rows("SELECT last FROM sequence")[0][0])
@@ -588,6 +600,25 @@ def _new_record(collection: Collection, item: EmbeddedDraft, moment: datetime) -
         draft.title,
         draft.metadata,
     )
+
+
+def _passages_after(
+    db: sqlite3.Connection, column: str, dataset_key: int, watermark: int, limit: int
+) -> list[Row]:
+    """(id, collection key, the column)"""
+    return db.execute(
+        f"""SELECT id, collection_key, {column} FROM passages
+        WHERE dataset_key = ? AND id > ? ORDER BY id LIMIT ?""",
+        (dataset_key, watermark, limit),
+    ).fetchall()
+
+
+def _removals_after(db: sqlite3.Connection, dataset_key: int, watermark: int, limit: int) -> list[Row]:
+    """(number in the sequence, passage id)"""
+    return db.execute(
+        "SELECT seq, passage_id FROM removals WHERE dataset_key = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (dataset_key, watermark, limit),
+    ).fetchall()
 
 
 def _note_removals(db: sqlite3.Connection, passages: Sequence[Row]) -> None:

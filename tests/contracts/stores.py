@@ -64,7 +64,7 @@ class Index:
         self.steps += 1
 
     def catch_up(self, store: Store, dataset_id: str, limit: int = 20_000) -> "Index":
-        for changes in drain(store, dataset_id, self.watermark, limit):
+        for changes in drain(store.changes_after, dataset_id, self.watermark, limit):
             assert len(changes.added) <= limit
             assert len(changes.removed) <= limit
             self.apply(changes)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound
-from retrieval.store import KnownRecord, Store
+from retrieval.store import KnownRecord, Store, drain
 from retrieval.types import (
     Collection,
     Dataset,
@@ -447,17 +447,36 @@ class TestReading:
         assert store.known_hashes(one.id, []) == set()
         assert store.known_hashes(two.id, [a, b, c]) == set()
 
-    def test_list_records_in_pages(self, store: Store, dataset: Dataset) -> None:
+    def test_records_in_pages(self, store: Store, dataset: Dataset) -> None:
         one, two = (store.create_collection(dataset.id, name) for name in ("one", "two"))
         for n in range(11):
             store.add_records(one, [embedded(f"q{n}")])
             store.add_records(two, [embedded(f"q{n}")])
-        pages, after = [], None
-        while page := store.list_records(one.id, after, limit=4):
-            pages.append([record.q for record in page])
-            after = page[-1].id
+        pages = [[record.q for record in page] for page in store.record_pages(one.id, 4)]
         assert pages == [["q0", "q1", "q2", "q3"], ["q4", "q5", "q6", "q7"], ["q8", "q9", "q10"]]
+        assert [len(page) for page in store.record_pages(one.id, 11)] == [11]
+        assert [record.q for record in store.list_records(one.id, limit=2)] == ["q0", "q1"]
         assert store.list_records(one.id, limit=0) == []
+        assert list(store.record_pages(UNKNOWN, 4)) == []
+
+    def test_pages_of_records_that_change_meanwhile(self, store: Store, collection: Collection) -> None:
+        stored = store.add_records(collection, [embedded(f"q{n}") for n in range(12)]).records
+        pages = store.record_pages(collection.id, 4)
+        assert next(pages) == list(stored[:4])
+        # The last of the page, one before it, one after it.
+        store.delete_records([stored[n].id for n in (3, 0, 5)])
+        assert next(pages) == [stored[n] for n in (4, 6, 7, 8)]
+        store.delete_records([record.id for record in stored[:9]])
+        replacing = replace(embedded("q10 again"), record_id=stored[10].id)
+        store.add_records(collection, [embedded("new"), replacing])
+        assert [[record.q for record in page] for page in pages] == [["q9", "q11", "new", "q10 again"]]
+
+    def test_pages_end_when_all_that_was_read_is_gone(self, store: Store, collection: Collection) -> None:
+        stored = store.add_records(collection, [embedded(f"q{n}") for n in range(4)]).records
+        pages = store.record_pages(collection.id, 2)
+        assert next(pages) + next(pages) == list(stored)
+        store.delete_records([record.id for record in stored])
+        assert list(pages) == []
 
     def test_what_is_kept_with_a_record_comes_back(self, store: Store, collection: Collection) -> None:
         draft = RecordDraft("q", "a", ("i",), 3, "k", "Guide", {"tags": ["x", "y"], "page": 7})
@@ -702,9 +721,29 @@ class TestChanges:
         changes = store.changes_after(collection.dataset_id, 2, 10)
         assert (len(changes.added), changes.watermark, changes.is_last) == (0, 2, True)
 
+    def test_texts_go_with_the_same_numbers(self, store: Store, collection: Collection) -> None:
+        drafts = [embedded(text) for text in ODD_TEXTS]
+        stored = store.add_records(collection, [*drafts, embedded("gone")])
+        store.delete_records([stored.records[-1].id])
+        texts: dict[int, tuple[int, str]] = {}
+        for changes in drain(store.texts_after, collection.dataset_id, 0, 3):
+            numbers = store.changes_after(collection.dataset_id, 0, 1000)
+            rows = zip(
+                changes.added.ids.tolist(),
+                changes.added.collection_keys.tolist(),
+                changes.added.texts,
+                strict=True,
+            )
+            texts |= {passage_id: (key, text) for passage_id, key, text in rows}
+        assert list(texts) == numbers.added.ids.tolist()
+        assert list(texts.values()) == [(collection.key, text) for text in ODD_TEXTS]
+        assert (changes.removed.tolist(), changes.watermark) == (numbers.removed.tolist(), numbers.watermark)
+
     def test_unknown_dataset(self, store: Store) -> None:
         with pytest.raises(DatasetNotFound, match=UNKNOWN):
             store.changes_after(UNKNOWN, 0, 10)
+        with pytest.raises(DatasetNotFound, match=UNKNOWN):
+            store.texts_after(UNKNOWN, 0, 10)
 
     def test_last_sequence_rises_with_every_change(self, store: Store) -> None:
         assert store.last_sequence() == 0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import ingest.imports
+import ingest.batches
 from ingest.imports import import_file
 from ingest.jobs import ImportReport, ImportSettings, Mode
 from retrieval.library import Library
@@ -42,7 +42,7 @@ class Log:
 
 
 def main(data_dir: Path, path: Path, mode: Mode, log: Log) -> None:
-    ingest.imports.BATCH_RECORDS = BATCH_RECORDS
+    ingest.batches.BATCH_RECORDS = BATCH_RECORDS
     with Library.open(data_dir, NotingEmbedder(log.reads)) as library:
         dataset = library.store.find_dataset(DATASET) or library.create_dataset(DATASET)
         settings = ImportSettings(path.name, COLLECTION, mode)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.blocks import Block, sentence_ends
 from ingest.chunking import MAX_SIZE, MIN_SIZE, Chunk, ChunkOptions, split_text
 from ingest.documents import read_document
 from retrieval.errors import InvalidRequest
+from retrieval.sentences import sentence_ends
 from retrieval.tokens import count_tokens
 
 
@@ -261,37 +261,6 @@ def test_link_definitions_are_text() -> None:
 # Sentences and less
 
 
-def sentences(text: str) -> list[str]:
-    ends = [end for end in sentence_ends(text, Block("prose", 0, len(text), 0)) if end < len(text)]
-    return [text[start:end].strip() for start, end in pairwise([0, *ends, len(text)])]
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ["他走了。", "她问：“去哪儿？！”", "没有人回答……", "天黑了；", "风起了"],
-        ["“好。”", "他说。", "（完。）", "「是！」", "后来"],
-        ['他说，"好。"', "然后走了。", '"好。"'],
-        ["价格是3.14元。", "Version 2.0发布了！"],
-        ["It rains.", "Does it?", "“Yes!”", "(It does.)", "**Good.**", "End"],
-        ["Ask Dr. Smith, Mr. Jones or J. R. Hall, e.g. by mail.", "Then wait."],
-        ["See Fig. 3, No. 5 and pp. 7 to 9 vs. the rest.", "No.", "Not at all."],
-        ["It cost 3.50 in the U.S. market, i.e. much.", "In 1999.", "So did I.", "Fine"],
-        ["Wait... what?", "“Stop!” he said."],
-        ["1. Grind.", "2. Brew."],
-        ["That is it.", "中文句子。", "And more."],
-    ],
-)
-def test_sentences(parts: list[str]) -> None:
-    is_chinese = not parts[0].isascii() and not parts[0].startswith("That")
-    text = "".join(parts) if is_chinese else " ".join(parts)
-    assert sentences(text) == parts
-
-
-def test_a_number_that_starts_a_line_begins_its_sentence() -> None:
-    assert sentences("Grind.\n1. Fine") == ["Grind.", "1. Fine"]
-
-
 def test_paragraphs_are_cut_between_sentences() -> None:
     text = "豆子要密封保存，放在阴凉的地方。不要放进冰箱！为什么？因为会受潮。"
     assert texts_of(text, 32) == ["豆子要密封保存，放在阴凉的地方。不要放进冰箱！为什么？", "因为会受潮。"]
@@ -320,6 +289,11 @@ def test_emoji_come_whole() -> None:
 
 
 # Overlap
+
+
+def sentences(text: str) -> list[str]:
+    ends = [end for end in sentence_ends(text, 0, len(text)) if end < len(text)]
+    return [text[start:end].strip() for start, end in pairwise([0, *ends, len(text)])]
 
 
 def test_the_overlap_is_whole_sentences_of_the_chunk_before() -> None:
@@ -395,7 +369,7 @@ def test_a_table_and_a_fence_that_are_cut_by_the_splitter_stay_what_they_are() -
 def test_splitters_that_cannot_be(splitter: str, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words) as raised:
         ChunkOptions(splitter=splitter)
-    assert raised.value.param == "splitter"
+    assert raised.value.param == "chunkSplitter"
 
 
 @pytest.mark.slow
@@ -406,23 +380,24 @@ def test_a_splitter_that_never_ends(splitter: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "overlap", "is_valid"),
+    ("size", "overlap", "wrong"),
     [
-        (MIN_SIZE - 1, 0, False),
-        (MIN_SIZE, 0, True),
-        (MAX_SIZE, 0, True),
-        (MAX_SIZE + 1, 0, False),
-        (101, 50, True),
-        (101, 51, False),
-        (101, -1, False),
+        (MIN_SIZE - 1, 0, "chunkSize"),
+        (MIN_SIZE, 0, None),
+        (MAX_SIZE, 0, None),
+        (MAX_SIZE + 1, 0, "chunkSize"),
+        (101, 50, None),
+        (101, 51, "chunkOverlap"),
+        (101, -1, "chunkOverlap"),
     ],
 )
-def test_numbers_are_in_their_ranges(size: int, overlap: int, is_valid: bool) -> None:
-    if is_valid:
+def test_numbers_are_in_their_ranges(size: int, overlap: int, wrong: str | None) -> None:
+    if wrong is None:
         assert ChunkOptions(size, overlap).size == size
     else:
-        with pytest.raises(InvalidRequest, match="out of range"):
+        with pytest.raises(InvalidRequest, match="out of range") as raised:
             ChunkOptions(size, overlap)
+        assert raised.value.param == wrong
 
 
 # Anything

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.jobs import ImportSettings
 from ingest.mapping import ColumnChoice
 from ingest.preview import preview_file
 from ingest.rows import TableOptions
@@ -46,10 +47,10 @@ def check(path: Path, item: dict[str, str]) -> None:
     reading = Reading(TableOptions(delimiter=given), ColumnChoice(q="1"))
     if path.name in REFUSED:
         with pytest.raises(UnreadableFile, match=REFUSED[path.name]):
-            preview_file(path, path.name, reading, HashEmbedder())
+            preview_file(path, ImportSettings(path.name, path.name, reading=reading), HashEmbedder())
         return
     try:
-        preview = preview_file(path, path.name, reading, HashEmbedder())
+        preview = preview_file(path, ImportSettings(path.name, path.name, reading=reading), HashEmbedder())
     except QuotebaseError as error:
         raise AssertionError(f"{path.name}: {error}") from error
     assert preview.read == preview.records + preview.rejected

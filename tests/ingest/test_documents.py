@@ -68,6 +68,22 @@ def test_encodings_of_text(tmp_path: Path) -> None:
         read(tmp_path, "f.txt", b"x", encoding="klingon")
 
 
+@pytest.mark.parametrize(
+    ("name", "raw", "text"),
+    [
+        ("f.md", b"caf\xff \xef\xbf\xbd", "caf\ufffd \ufffd"),
+        ("f.html", '<meta charset="utf-8"><p>咖啡豆'.encode() + b"\xff", "咖啡豆\ufffd"),
+        ("f.html", '<meta charset="ascii"><p>咖啡豆'.encode() + b"\xff", "咖啡豆\ufffd"),
+    ],
+)
+def test_what_cannot_be_decoded_is_replaced(tmp_path: Path, name: str, raw: bytes, text: str) -> None:
+    assert_refused(tmp_path, name, raw, "pass --errors replace")
+    path = tmp_path / "upload"
+    document = read_document(path, name, replace=True)
+    assert (document.text.strip(), document.replaced) == (text, 1)
+    assert read_document(path, name, "utf-8", replace=True) == document
+
+
 # HTML
 
 PAGE = """<!DOCTYPE html><html><head><title> Keeping

@@ -224,17 +224,30 @@ def test_any_bytes_decode_as_detected_or_are_refused(raw: bytes) -> None:
 def test_decode_text() -> None:
     text = "# 咖啡\n\n密封，避光。\n"
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "gb18030"):
-        assert decode_text(text.encode(encoding), "shown.md") == text
-        assert decode_text(text.encode(encoding), "shown.md", encoding) == text
-    assert decode_text(b"", "shown.md") == ""
-    assert decode_text("\ufefftext".encode(), "shown.md", "utf-8") == "text"
-    assert decode_text("é".encode("cp1252"), "shown.md", "cp1252") == "é"
+        assert decode_text(text.encode(encoding), "shown.md") == (text, 0)
+        assert decode_text(text.encode(encoding), "shown.md", encoding) == (text, 0)
+    assert decode_text(b"", "shown.md") == ("", 0)
+    assert decode_text("\ufefftext".encode(), "shown.md", "utf-8") == ("text", 0)
+    assert decode_text("é".encode("cp1252"), "shown.md", "cp1252") == ("é", 0)
+
+
+def test_decode_text_replaces_what_it_is_told_to() -> None:
+    """Those that are in the text already are not counted."""
+    raw = "咖啡\ufffd\n".encode() + b"\xff\xe5\x92."
+    assert decode_text(raw, "shown.md", replace=True) == ("咖啡\ufffd\n\ufffd\ufffd.", 2)
+    assert decode_text(b"\x81\xe9", "shown.md", "cp1252", replace=True) == ("\ufffdé", 1)
 
 
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
 def test_decode_text_names_byte_and_line(encoding: str | None) -> None:
-    with pytest.raises(UnreadableFile, match=r"^shown\.md is UTF-8, but line 3 has the byte 0xff"):
+    with pytest.raises(UnreadableFile, match=r"^shown\.md is UTF-8, but line 3 has the byte 0xff") as raised:
         decode_text("咖啡\n豆\n".encode() + b"\xff", "shown.md", encoding)
+    assert "--errors replace" in raised.value.message
+
+
+def test_decode_text_takes_no_binary_file() -> None:
+    with pytest.raises(UnreadableFile, match="is a binary file, no text: save it as text"):
+        decode_text(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n\x00", "shown.md")
 
 
 @pytest.mark.parametrize("encoding", ["utf-99", "base64", "rot13", "utf\0"])

@@ -2,19 +2,21 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import ingest.export
 from ingest.export import HEADER, PAGE, custom_texts, export_csv, export_rows
 from ingest.imports import import_file
 from ingest.tables import open_table
 from retrieval.errors import DatasetNotFound
 from retrieval.library import Library
-from retrieval.types import Collection, Dataset, RecordDraft
+from retrieval.store.sqlite import SqliteStore
+from retrieval.types import Collection, Dataset, Passage, RecordDraft
 from tests.ingest.importing import NotingEmbedder, records_of
 
 Said = tuple[str, str, tuple[str, ...]]
@@ -108,6 +110,38 @@ def test_records_of_several_pages(
     assert len(parts) == 2 + count // PAGE
     rows = list(csv.reader(io.StringIO(b"".join(parts).decode("utf-8-sig"), newline="")))
     assert rows[1:] == [[draft.q, draft.a, *draft.indexes] for draft in drafts]
+
+
+def test_records_that_are_deleted_meanwhile(
+    library: Library, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first page, its last among them, some to come, and one that is in hand."""
+    monkeypatch.setattr(ingest.export, "PAGE", 5)
+    added = library.add_records(collection, [RecordDraft(f"q{n}", "a") for n in range(17)]).added
+    rows = export_rows(library.store, dataset.id)
+    assert [next(rows)[0] for _ in range(6)] == ["q", "q0", "q1", "q2", "q3", "q4"]
+    library.delete_records(dataset.id, [added[n] for n in (0, 4, 5, 9, 16)])
+    assert [row[0] for row in rows] == [f"q{n}" for n in (6, 7, 8, 10, 11, 12, 13, 14, 15)]
+
+
+class DeletingStore(SqliteStore):
+    """Deletes a record when passages are asked for: between the two halves of a page."""
+
+    deleted = ""
+
+    def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+        self.delete_records([self.deleted])
+        return super().passages_of(record_ids)
+
+
+def test_a_record_that_goes_in_the_middle_of_a_page_has_no_row(
+    library: Library, dataset: Dataset, collection: Collection
+) -> None:
+    added = library.add_records(collection, [RecordDraft(q, "a", ("x",)) for q in "pqr"]).added
+    store = DeletingStore(library.data_dir / "quotebase.sqlite")
+    store.deleted = added[1]
+    assert list(export_rows(store, dataset.id)) == [HEADER, ("p", "a", "x"), ("r", "a", "x")]
+    store.close()
 
 
 # There and back

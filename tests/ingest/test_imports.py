@@ -12,12 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ingest.imports
-from ingest.imports import STAGED, WAITS_S, import_file, queue_import, rejects_path, run_job
+import ingest.batches
+import ingest.staging
+from ingest.imports import import_file, run_job
 from ingest.jobs import KIND, MOST_PROBLEMS, ImportReport, ImportSettings, Job, Jobs
 from ingest.mapping import ColumnChoice
+from ingest.queueing import queue_import
+from ingest.refusals import WAITS_S
+from ingest.rejects import REJECTS_FOLDER, rejects_path
 from ingest.rows import TableOptions
 from ingest.sources import Reading
+from ingest.staging import STAGED
 from retrieval.errors import (
     CollectionNotFound,
     DatasetNotFound,
@@ -55,8 +60,8 @@ LONG_S = 20.0
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.imports, "BATCH_RECORDS", B)
-    monkeypatch.setattr(ingest.imports, "STAGED_TEXTS", B - 1)
+    monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", B)
+    monkeypatch.setattr(ingest.staging, "STAGED_TEXTS", B - 1)
 
 
 @pytest.fixture
@@ -158,6 +163,16 @@ def test_what_is_blank_or_replaced_is_counted_to_the_end_of_the_file(
     report = import_file(library, dataset, file, ImportSettings("f", "all", reading=reading))
     assert (report.read, report.added, report.blank) == (B, B, 3)
     assert (report.replaced, report.share) == (B, 1.0)
+
+
+def test_what_is_replaced_in_a_document_is_counted(
+    library: Library, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "guide.md"
+    path.write_bytes("# 咖啡豆\n\n密封\n".encode() + b"\xff")
+    reading = Reading(TableOptions(errors="replace"))
+    report = import_file(library, dataset, path, ImportSettings("guide.md", "all", reading=reading))
+    assert (report.added, report.replaced) == (1, 1)
 
 
 @pytest.mark.parametrize("text", ["q,a\n", "q,a\n,\n \n"])
@@ -834,13 +849,13 @@ def test_a_job_goes_on_with_a_copy_of_its_file(library: Library, dataset: Datase
 
 def test_an_unthought_of_error_fails_the_job(library: Library, dataset: Dataset, file: Path) -> None:
     """A file where the folder of rejected rows should be, say."""
-    (library.data_dir / ingest.imports.REJECTS_FOLDER).write_text("")
+    (library.data_dir / REJECTS_FOLDER).write_text("")
     with pytest.raises(FileExistsError):
         run(library, dataset, write_csv(file, numbered(3)))
     (job,) = Jobs(library.store).list()
     assert (job.state, job.error_code) == ("failed", "quotebase_error")
     assert job.report.error.startswith("FileExistsError: ")
-    (library.data_dir / ingest.imports.REJECTS_FOLDER).unlink()
+    (library.data_dir / REJECTS_FOLDER).unlink()
     assert run(library, dataset, file).added == 3
 
 

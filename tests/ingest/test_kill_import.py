@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from ingest.imports import STAGED, rejects_path
 from ingest.jobs import Jobs, Mode
+from ingest.rejects import rejects_path
+from ingest.staging import STAGED
 from retrieval.library import Library
 from tests.ingest.importing import NotingEmbedder, texts_of, write_csv
 from tests.ingest.kill_import import BATCH_RECORDS, COLLECTION, DATASET

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from ingest.chunking import ChunkOptions
-from ingest.imports import PAIRS_FOLDER, import_file
+from ingest.imports import import_file
 from ingest.jobs import ImportSettings, Jobs
-from ingest.pairs import MOST_FAILURES, KeptPairs
-from ingest.qa_split import FailedChunk, QaPair, SplitChunk
+from ingest.pairs import MOST_FAILURES, PAIRS_FOLDER, KeptPairs
+from ingest.qa_replies import QaPair
+from ingest.qa_split import FailedChunk, SplitChunk
 from ingest.sources import Reading
 from retrieval.completion.endpoint import EndpointCompletion
 from retrieval.completion.extractive import ExtractiveCompletion

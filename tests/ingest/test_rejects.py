@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import ingest.imports
-from ingest.imports import queue_import, rejects_path, run_job
+import ingest.batches
+from ingest.imports import run_job
 from ingest.jobs import ImportReport, ImportSettings
 from ingest.mapping import ColumnChoice, RowProblem
-from ingest.rejects import Rejects
+from ingest.queueing import queue_import
+from ingest.rejects import Rejects, rejects_path
 from ingest.rows import TableOptions
 from ingest.sources import Item, Reading
 from retrieval.library import Library
@@ -96,7 +97,7 @@ def dataset(library: Library) -> Dataset:
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.imports, "BATCH_RECORDS", 3)
+    monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", 3)
 
 
 def run(library: Library, dataset: Dataset, path: Path, reading: Reading) -> ImportReport:

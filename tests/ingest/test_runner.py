@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import ingest.imports
-from ingest.imports import REJECTS_FOLDER, queue_import, run_job
+import ingest.batches
+import ingest.leftovers
+from ingest.imports import run_job
 from ingest.jobs import ImportReport, ImportSettings, Job, Jobs, Mode
+from ingest.queueing import queue_import
+from ingest.rejects import REJECTS_FOLDER, rejects_path
 from ingest.runner import AT_ONCE, JobRunner
+from ingest.staging import STAGED
 from retrieval.errors import JobNotFound, UnreadableFile
 from retrieval.library import Library
 from retrieval.types import Dataset, VerifyReport
@@ -28,7 +32,7 @@ LONG_S = 20.0
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.imports, "BATCH_RECORDS", B)
+    monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", B)
 
 
 class Gate:
@@ -429,6 +433,65 @@ def test_who_cancels_while_the_server_ends_is_heard(queue: Queue, gate: Gate, li
         closing_it.result(LONG_S)
     assert report_of(future).state == "cancelled"
     assert not is_kept(job)
+
+
+# Forgotten
+
+
+def test_jobs_of_a_dataset_are_forgotten(
+    runner: JobRunner,
+    queue: Queue,
+    gate: Gate,
+    library: Library,
+    dataset: Dataset,
+    embedder: NotingEmbedder,
+    tmp_path: Path,
+) -> None:
+    """What runs is ended after the batch in hand, what waits at once, what is over goes too."""
+    over = report_of(runner.submit(queue("over", "other")))
+    path = write_csv(tmp_path / "tea.csv", [("tea", "")])
+    tea = library.create_dataset("tea")
+    other = queue_import(library, tea, path, ImportSettings("tea.csv", "same"))
+    report_of(runner.submit(other))
+    gate.close("one 4")
+    jobs = [queue(word, "same", 5 * B, "replace") for word in ("one", "two")]
+    futures = [runner.submit(job) for job in jobs]
+    gate.wait_for("one 4")
+    library.delete_dataset(dataset.id)
+    runner.forget(dataset.id)
+    assert [job.id for job in Jobs(library.store).list()] == [other.id, jobs[0].id]
+    assert [future.done() for future in futures] == [False, True]
+    gate.open()
+    assert [report_of(future).state for future in futures] == ["cancelled", "cancelled"]
+    assert embedder.read == [*(f"over {n}" for n in range(B)), "tea", *(f"one {n}" for n in range(2 * B))]
+    assert [job.id for job in Jobs(library.store).list()] == [other.id]
+    assert library.store.list_documents(STAGED) == []
+    assert not any(rejects_path(library, id_).exists() for id_ in (over.job, *(job.id for job in jobs)))
+    assert not any(is_kept(job) for job in jobs)
+    assert rejects_path(library, other.id).exists()
+
+
+def test_jobs_of_a_collection_are_forgotten(
+    runner: JobRunner, queue: Queue, library: Library, dataset: Dataset
+) -> None:
+    """But not one that has still to make a collection of that name."""
+    gone = report_of(runner.submit(queue("gone", "same")))
+    kept = report_of(runner.submit(queue("kept", "other")))
+    waiting = queue("waiting", "same")
+    library.delete_collection(gone.collection_id)
+    runner.forget(dataset.id, gone.collection_id)
+    assert [job.id for job in Jobs(library.store).list()] == [kept.job, waiting.id]
+    assert not rejects_path(library, gone.job).exists()
+    assert report_of(runner.submit(waiting)).added == B
+
+
+def test_old_jobs_are_gone_at_the_next_start(library: Library, queue: Queue, dataset: Dataset) -> None:
+    run_job(library, queue("one", "all"))
+    library.delete_dataset(dataset.id)
+    library.store.delete_document(ingest.leftovers.KIND, ingest.leftovers.KIND)
+    with closing(JobRunner(library)) as runner:
+        assert runner.resume() == 0
+    assert Jobs(library.store).list() == []
 
 
 def test_closing_what_has_nothing_to_do(library: Library, queue: Queue) -> None:

@@ -1,6 +1,7 @@
 """A .npy file beside a table: what is taken from it, which files are none, and imports with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import ingest.imports
-from ingest.imports import check_file, import_file
+import ingest.batches
+from ingest.imports import import_file
+from ingest.inputs import check_file
 from ingest.jobs import ImportReport, ImportSettings
 from ingest.mapping import RowProblem
 from ingest.rows import TableOptions
@@ -231,7 +233,7 @@ GRID = GridEmbedder()
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.imports, "BATCH_VECTORS", V)
+    monkeypatch.setattr(ingest.batches, "BATCH_VECTORS", V)
 
 
 @pytest.fixture
@@ -526,9 +528,13 @@ def assert_empty(library: Library, dataset: Dataset, embedder: HashEmbedder) -> 
 
 def test_a_check_raises_what_the_import_would(table: Path, ready: Path) -> None:
     write_csv(table, [("q1", "a1", "x"), ("q2", "a2")], INDEXED)
-    check_file(table, table.name, Reading())
-    check_file(table, table.name, Reading(), save(ready, ["q1", "x", "q2"]))
-    with pytest.raises(InvalidRequest, match="2 vectors and the table 3 texts"):
-        check_file(table, table.name, Reading(), save(ready, ["q1", "q2"]))
+    plain = ImportSettings("t.csv", "all")
+    chosen = replace(plain, vectors="ready.npy")
+    check_file(table, plain)
+    check_file(table, chosen, save(ready, ["q1", "x", "q2"]))
+    with pytest.raises(InvalidRequest, match=r"^ready\.npy has 2 vectors and the table 3 texts"):
+        check_file(table, chosen, save(ready, ["q1", "q2"]))
+    with pytest.raises(MissingColumn, match="upsert needs a column of keys"):
+        check_file(table, replace(plain, mode="upsert"))
     with pytest.raises(MissingColumn):
-        check_file(write_csv(table, [], ("x", "y")), "t.csv", Reading())
+        check_file(write_csv(table, [], ("x", "y")), plain)

@@ -227,3 +227,36 @@ def test_entities_do_not_grow(file: Path) -> None:
         sheet = archive.read("xl/worksheets/sheet1.xml")
     _rewrite(file, "xl/worksheets/sheet1.xml", sheet, entities + b"]>" + sheet.replace(b">q1<", b">&g;<"))
     assert "is a damaged workbook" in refusal_of(file)
+
+
+# Warnings
+
+
+def add_to_sheet(file: Path, xml: str) -> None:
+    """Behind all that is in the first sheet."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    parts[sheet] = parts[sheet].replace(b"</worksheet>", xml.encode() + b"</worksheet>")
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def test_what_a_workbook_has_beside_its_text_is_no_news(file: Path, recwarn: pytest.WarningsRecorder) -> None:
+    save(file, ["q", "a"], ["x", "y"])
+    add_to_sheet(file, '<extLst><ext uri="{78C0D931-6437-407D-A8EE-F0AAD7539E65}"/><ext uri="{0}"/></extLst>')
+    assert rows_of(file) == [(2, ("x", "y"))]
+    assert rows_of(file) == [(2, ("x", "y"))]
+    assert recwarn.list == []
+
+
+def test_a_date_that_is_lost_is_told(file: Path) -> None:
+    book = Workbook()
+    assert book.active is not None
+    book.active.append(["q", "a"])
+    book.active.append(["when", 10**10])
+    book.active["B2"].number_format = "yyyy-mm-dd"
+    book.save(file)
+    with pytest.warns(UserWarning, match="B2 is marked as a date"):
+        assert rows_of(file) == [(2, ("when", "#VALUE!"))]

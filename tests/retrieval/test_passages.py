@@ -50,6 +50,14 @@ def test_numbers_and_addresses_do_not_end_sentences() -> None:
     ]
 
 
+def test_lines_are_windows_and_abbreviations_do_not_end_sentences() -> None:
+    assert cut("A title without mark\n\n  Ask Dr. Smith about it. \nGo", 5 + 2) == [
+        "A title without mark\n\n  ",
+        "Ask Dr. Smith about it. \n",
+        "Go",
+    ]
+
+
 @given(st.text("ab ,.\n。，一二", min_size=1, max_size=300), st.integers(3, 40))
 def test_windows_cover_the_text_in_order_and_fit(text: str, max_tokens: int) -> None:
     windows = find_windows(text, max_tokens, words)

@@ -1,0 +1,69 @@
+"""Rows in batches, each with what has to be done for it: a plan, or embeddings that are ready-made."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from ingest.mapping import RowProblem
+from ingest.sources import Item
+from ingest.vectors import VectorFile, of_passages
+from retrieval.additions import Plan, Prepared
+from retrieval.types import Embeddings, RecordDraft
+
+BATCH_RECORDS = 512
+"""Records of one commit: some seconds of embedding, which is what a kill can cost."""
+
+BATCH_VECTORS = 4096
+"""The same where nothing has to be embedded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``ready`` has the embeddings that were ready-made, in place of a plan."""
+
+    items: tuple[Item, ...]
+    plan: Plan
+    ready: Prepared | None = None
+
+    def without(self, refused: Mapping[bytes, RowProblem]) -> tuple[Item, ...]:
+        """The items, with problems instead of the drafts of these contents."""
+        return tuple(
+            replace(item, outcome=replace(refused[item.outcome.content_hash], line=item.line))
+            if isinstance(item.outcome, RecordDraft) and item.outcome.content_hash in refused
+            else item
+            for item in self.items
+        )
+
+
+def drafts_of(items: Sequence[Item]) -> list[RecordDraft]:
+    """Without the problems."""
+    return [item.outcome for item in items if isinstance(item.outcome, RecordDraft)]
+
+
+def read_batches(items: Iterator[Item], plan: Callable[[Sequence[RecordDraft]], Plan]) -> Iterator[Batch]:
+    """Batches whose plans are made as they are read."""
+    while batch := tuple(islice(items, BATCH_RECORDS)):
+        yield Batch(batch, plan(drafts_of(batch)))
+
+
+def read_ready_batches(
+    items: Iterator[Item],
+    vectors: VectorFile,
+    take_ready: Callable[[Sequence[RecordDraft], Embeddings], Prepared],
+) -> Iterator[Batch]:
+    """Batches with the next vectors of the file."""
+    while batch := tuple(islice(items, BATCH_VECTORS)):
+        drafts = drafts_of(batch)
+        yield Batch(batch, Plan(len(drafts), ()), take_ready(drafts, _taken(batch, vectors)))
+
+
+def _taken(batch: Sequence[Item], vectors: VectorFile) -> Embeddings:
+    """The embeddings of the drafts; those of rows that are rejected are passed over."""
+    rows: list[Embeddings] = []
+    for item in batch:
+        taken = vectors.take(item.texts)
+        if isinstance(item.outcome, RecordDraft):
+            rows.append(of_passages(item.outcome, taken))
+    return np.concatenate(rows) if rows else vectors.take(0)

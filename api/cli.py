@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import typer
 
 from api.cli_access import apps, keys
+from api.cli_evaluate import evaluate_dataset
+from api.cli_search import ask_dataset, search_dataset
 from api.output import (
     COUNTS,
     describe_differences,
@@ -24,7 +26,6 @@ from api.output import (
     print_line,
     print_note,
     print_preview,
-    print_quotes,
     print_report,
     print_rows,
     step_progress,
@@ -34,7 +35,7 @@ from api.wiring import open_documents
 from api.workspace import Workspace, list_statuses, open_workspace
 from ingest.chunking import ChunkOptions
 from ingest.folders import find_files
-from ingest.imports import check_file
+from ingest.inputs import check_file
 from ingest.jobs import ImportReport, ImportSettings, Jobs, Mode
 from ingest.mapping import ColumnChoice
 from ingest.preview import preview_file
@@ -48,7 +49,7 @@ from retrieval.errors import (
     QuotebaseError,
     UnreadableFile,
 )
-from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult
+from retrieval.types import Dataset, IndexStatus, VerifyReport
 
 app = typer.Typer(
     help="Knowledge-base retrieval: CSV q/a datasets in, scored quotes out.", no_args_is_help=True
@@ -65,8 +66,6 @@ INTERRUPTED = 130
 CHUNKS = ChunkOptions()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-Similarity = Annotated[float, typer.Option(help="Lowest score to keep, 0 to 1, inclusive.")]
-Limit = Annotated[int, typer.Option(help="Token budget of all quotes together.")]
 
 
 def main() -> None:
@@ -206,11 +205,6 @@ def _ingest(
     for option, value in (("--collection", collection), ("--vectors", vectors), ("--rejects", rejects)):
         if value and len(found) > 1:
             raise InvalidRequest(f"{option} takes one file: import the files one by one, or leave it out")
-    if dry_run:
-        _preview(found, reading, vectors, as_json)
-        return
-    if dataset is None:
-        raise InvalidRequest("no dataset was named: give --dataset, or --dry-run")
     imports = [
         ImportSettings(
             one.shown, collection or one.collection, mode, reading, vectors.name if vectors else ""
@@ -221,9 +215,14 @@ def _ingest(
         raise InvalidRequest(
             "files of the same name would replace each other: import them one by one, each with --collection"
         )
+    if dry_run:
+        _preview(found, imports, vectors, as_json)
+        return
+    if dataset is None:
+        raise InvalidRequest("no dataset was named: give --dataset, or --dry-run")
     reports = []
     with open_workspace(read_settings(), model_progress(), say_wait=print_note) as workspace:
-        into = _dataset_for(workspace, dataset, found, reading, vectors)
+        into = _dataset_for(workspace, dataset, found, imports, vectors)
         for one, settings in zip(found, imports, strict=True):
             report = _import_one(workspace, into, one.path, settings, vectors, is_alone=len(found) == 1)
             reports.append(report)
@@ -270,15 +269,13 @@ def _writing(file: Path) -> Iterator[None]:
         raise InvalidRequest(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def _preview(files: list[_Found], reading: Reading, vectors: Path | None, as_json: bool) -> None:
+def _preview(files: list[_Found], imports: list[ImportSettings], vectors: Path | None, as_json: bool) -> None:
     settings = read_settings()
     embedder = open_embedder(settings.embedder, settings.cache_dir, model_progress())
     previews, failed = [], []
-    for file in files:
+    for file, chosen in zip(files, imports, strict=True):
         try:
-            if vectors:
-                check_file(file.path, file.shown, reading, vectors)
-            previews.append(preview_file(file.path, file.shown, reading, embedder))
+            previews.append(preview_file(file.path, chosen, embedder, vectors))
         except (UnreadableFile, MissingColumn) as error:
             if len(files) == 1:
                 raise
@@ -294,15 +291,19 @@ def _preview(files: list[_Found], reading: Reading, vectors: Path | None, as_jso
 
 
 def _dataset_for(
-    workspace: Workspace, name: str, files: list[_Found], reading: Reading, vectors: Path | None
+    workspace: Workspace,
+    name: str,
+    files: list[_Found],
+    imports: list[ImportSettings],
+    vectors: Path | None,
 ) -> Dataset:
     """The dataset of that name; made if missing, but not for a file that cannot be imported."""
     with suppress(DatasetNotFound):
         return workspace.dataset_named(name)
     problems: list[QuotebaseError] = []
-    for file in files:
+    for file, settings in zip(files, imports, strict=True):
         try:
-            check_file(file.path, file.shown, reading, vectors)
+            check_file(file.path, settings, vectors)
         except (UnreadableFile, MissingColumn) as error:
             problems.append(error)
     if len(problems) == len(files):
@@ -310,64 +311,9 @@ def _dataset_for(
     return workspace.create_dataset(name)
 
 
-@app.command()
-def search(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    text: Annotated[str, typer.Argument(help="What to look for.")],
-    similarity: Similarity = 0.0,
-    limit: Limit = 1500,
-    top_k: Annotated[int | None, typer.Option(help="Most quotes.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find quotes for a text."""
-    with open_workspace(read_settings(), model_progress()) as workspace:
-        dataset_id = workspace.dataset_named(dataset).id
-        result = workspace.search(SearchRequest(text, (dataset_id,), similarity, limit, top_k))
-    if as_json:
-        from api.schemas.datasets import search_reply
-
-        print_json(search_reply(result))
-    else:
-        print_quotes(result.quotes)
-        print_note(f"{len(result.quotes)} quotes in {result.seconds * 1000:.0f} ms")
-
-
-@app.command()
-def ask(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    similarity: Similarity = 0.0,
-    limit: Limit = 1500,
-    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Answer a question from a dataset, by the completion backend of the settings."""
-    from api.apps import new_app
-    from api.chat.turn import AnswerPart, Question, Turn, run_turn
-    from retrieval.completion import Message, open_completion
-
-    settings = read_settings()
-    with open_workspace(settings, model_progress()) as workspace:
-        asked = new_app("ask", (workspace.dataset_named(dataset).id,), similarity=similarity, limit=limit)
-        completion = open_completion(settings.completion)
-        for event in run_turn(asked, Question(Message("user", question)), workspace.search, completion):
-            if isinstance(event, AnswerPart) and stream and not as_json:
-                sys.stdout.write(event.text)
-                sys.stdout.flush()
-            if isinstance(event, Turn):
-                _print_turn(event.answer, event.found, as_json, was_streamed=stream)
-
-
-def _print_turn(answer: str, found: SearchResult, as_json: bool, was_streamed: bool) -> None:
-    if as_json:
-        from api.schemas.datasets import search_reply
-
-        print_json({"answer": answer, "quotes": search_reply(found)["list"]})
-        return
-    print_line("" if was_streamed else answer)
-    print_note("")
-    for place, quote in enumerate(found.quotes, start=1):
-        print_note(f"{place}. {quote.score:.4f}  {quote.record.q}  ({quote.collection_name})")
+app.command("search")(search_dataset)
+app.command("ask")(ask_dataset)
+app.command("evaluate")(evaluate_dataset)
 
 
 @app.command()
@@ -443,10 +389,18 @@ def verify(as_json: AsJson = False) -> None:
         print_json({"clean": report.is_clean, **asdict(report)})
         return
     for name, count in report.passages.items():
-        found = report.differences.get(name)
-        print_line(f"{name}: {count} passages{describe_differences(found) if found else ''}")
+        print_line(f"{name}: {count} passages{''.join(_described(report, name))}")
     mended = f"{report.repaired_batches} half-written batches and {report.orphans_removed} orphans mended"
     print_line("clean" if report.is_clean else mended)
+
+
+def _described(report: VerifyReport, name: str) -> Iterator[str]:
+    for index, found in (
+        ("its index", report.differences.get(name)),
+        ("its full-text index", report.text_differences.get(name)),
+    ):
+        if found:
+            yield describe_differences(found, index)
 
 
 @datasets.command("rebuild")

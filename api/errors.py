@@ -30,6 +30,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
     errors.CompletionFailed: 502,
+    errors.RerankFailed: 502,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
 }

@@ -12,18 +12,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ingest.imports import ReportProgress
 from ingest.jobs import ImportReport
 from ingest.mapping import RowProblem
 from ingest.preview import Preview
+from ingest.progress import ReportProgress
 from retrieval.embedding import Progress as ModelProgress
-from retrieval.types import IndexDifferences, IndexStatus, Quote
+from retrieval.types import IndexDifferences, IndexStatus
 from retrieval.vectors.index import OnStep
 
 TABLE_WIDTH = 10_000
 """Wider than any table: a cell that is cut, such as an id, is of no use."""
 
 COUNTS = ("read", "added", "updated", "unchanged", "rejected", "removed", "embedded")
+
+EXPLAINED_CHARS = 40
+"""Of a question in the table of an explanation."""
 
 LOGGED_S = 30.0
 """Between two lines of progress where there is no bar."""
@@ -58,14 +61,42 @@ def print_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], as_
     _tables.print(table)
 
 
-def print_quotes(quotes: Sequence[Quote]) -> None:
+def print_quotes(quotes: Sequence[Mapping[str, Any]]) -> None:
+    """As a reply to a search has them."""
     for place, quote in enumerate(quotes, start=1):
-        _out.print(Text.assemble((f"{place}. {quote.score:.4f}  ", "bold"), quote.record.q))
-        for line in quote.record.a.splitlines():
+        _out.print(Text.assemble((f"{place}. {quote['score'][0]['value']:.4f}  ", "bold"), quote["q"]))
+        for line in quote["a"].splitlines():
             _out.print(Text(f"   {line}"))
-        _out.print(
-            Text(f"   {quote.collection_name} · {quote.record.tokens} tokens · {quote.record.id}", "dim")
-        )
+        _out.print(Text(f"   {quote['sourceName']} · {quote['tokens']} tokens · {quote['id']}", "dim"))
+
+
+def print_explanation(explanation: Mapping[str, Any], asked: str | None) -> None:
+    """A line for each candidate, with the sum that its place comes from; of one that was asked for, all of it."""
+    print_line()
+    table = Table("", "decision", "score", "from", "q", box=None, pad_edge=False, header_style="bold")
+    for place, candidate in enumerate(explanation["candidates"], start=1):
+        if asked in (None, candidate["id"]) or candidate["kept"]:
+            table.add_row(*map(Text, _explained(place, candidate)))
+    _tables.print(table)
+    if explanation["absent"]:
+        print_line(f"{asked} was not looked at: {explanation['absent']}")
+
+
+def _explained(place: int, candidate: Mapping[str, Any]) -> Iterator[str]:
+    deciding = candidate["score"][0]
+    yield str(place)
+    yield "kept" if candidate["kept"] else f"{candidate['droppedBy']}: {candidate['detail']}"
+    yield f"{deciding['value']:.4f}"
+    yield " + ".join(map(_term_of, candidate["parts"])) or f"{deciding['type']}, rank {deciding['index'] + 1}"
+    yield candidate["q"].replace("\n", " ")[:EXPLAINED_CHARS]
+
+
+def _term_of(part: Mapping[str, Any]) -> str:
+    """A part of the sum: weight × share (raw score, rank)."""
+    rank = "not recalled" if part["rank"] is None else f"rank {part['rank'] + 1}"
+    share = f"{part['weight']:.2g} × {part['normalised']:.4f}"
+    terms = f": {' '.join(part['passage']['terms'])}" if part["source"] == "fullText" and part["raw"] else ""
+    return f"{share} ({part['source']} {part['raw']:.4f}, {rank}{terms})"
 
 
 def print_report(report: ImportReport) -> None:
@@ -155,8 +186,8 @@ def describe_index(index: IndexStatus) -> str:
     return ", ".join(parts)
 
 
-def describe_differences(found: IndexDifferences) -> str:
+def describe_differences(found: IndexDifferences, index: str) -> str:
     counts = ("missing", "surplus", "misfiled", "changed")
     parts = [f"{getattr(found, count)} {count}" for count in counts if getattr(found, count)]
     parts += [f"snapshot: {found.snapshot}"] if found.snapshot else []
-    return f", not in its index as in the store ({', '.join(parts)}): the index is made again"
+    return f", not in {index} as in the store ({', '.join(parts)}): the index is made again"

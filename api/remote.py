@@ -18,10 +18,13 @@ from typing import Any, BinaryIO
 import httpx2
 
 from api.schemas import from_wire
+from api.schemas.calibration import held_out_of, listed_of, threshold_item
 from api.schemas.imports import failure_of, import_form
+from api.schemas.search import read_search, search_body
 from api.wiring import SERVER_FILE
-from ingest.imports import ReportProgress
 from ingest.jobs import ImportReport, ImportSettings, Job, report_from
+from ingest.progress import ReportProgress
+from retrieval.calibration import Threshold
 from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
@@ -29,15 +32,14 @@ from retrieval.errors import (
     StoreUnavailable,
     UnreadableFile,
 )
+from retrieval.heldout import HeldOut
+from retrieval.labels import Listed
 from retrieval.library import no_dataset_named
 from retrieval.types import (
     Dataset,
     IndexDifferences,
     IndexStatus,
     ModelBinding,
-    Quote,
-    Record,
-    Score,
     SearchRequest,
     SearchResult,
     VerifyReport,
@@ -164,32 +166,34 @@ class RemoteLibrary:
         self._download("exportAll", path, datasetId=dataset_id)
 
     def _download(self, what: str, path: Path, **parameters: str) -> None:
+        with self._streaming(what, **parameters) as response, path.open("wb") as file:
+            file.writelines(response.iter_bytes())
+
+    @contextmanager
+    def _streaming(self, what: str, **parameters: str) -> Iterator[httpx2.Response]:
         with self.client.stream("GET", f"/api/core/dataset/{what}", params=parameters) as response:
             if response.is_error:
                 response.read()
                 self._read(response)
-            with path.open("wb") as file:
-                file.writelines(response.iter_bytes())
+            yield response
 
     def search(self, request: SearchRequest) -> SearchResult:
-        body = {
-            "datasetIds": list(request.dataset_ids),
-            "text": request.text,
-            "limit": request.limit,
-            "similarity": request.similarity,
-            "searchMode": request.mode,
-            "topK": request.top_k,
-        }
-        data = self._post("searchTest", json=body)
+        data = self.search_reply(request)
         datasets = {dataset.id: dataset for dataset in self.list_datasets()}
-        model = datasets[request.dataset_ids[0]].model
-        quotes = tuple(_quote(item) for item in data["list"])
-        return SearchResult(
-            quotes,
-            request,
-            model,
-            seconds=float(data["duration"].rstrip("s")),
-        )
+        return read_search(data, request, datasets[request.dataset_ids[0]].model)
+
+    def search_reply(self, request: SearchRequest) -> dict[str, Any]:
+        return dict(self._post("searchTest", json=search_body(request)))
+
+    def list_records(self, dataset_id: str) -> Iterator[Listed]:
+        with self._streaming("records", datasetId=dataset_id) as response:
+            yield from map(listed_of, response.iter_lines())
+
+    def search_itself(self, dataset_id: str, top_k: int) -> HeldOut:
+        return held_out_of(self._get("calibration/heldOut", datasetId=dataset_id, topK=str(top_k)))
+
+    def set_threshold(self, threshold: Threshold) -> None:
+        self._post("calibration", json=threshold_item(threshold))
 
     def status_of(self, dataset: Dataset) -> tuple[Dataset, int, IndexStatus]:
         """The dataset, its records, and where its index stands."""
@@ -199,10 +203,17 @@ class RemoteLibrary:
     def verify(self, _on_step: OnStep) -> VerifyReport:
         """Replies when the server is done."""
         data = self._post("index/verify")
-        differences = {
-            name: from_wire(IndexDifferences, found) for name, found in data["differences"].items()
-        }
-        return VerifyReport(data["repairedBatches"], data["orphansRemoved"], differences, data["passages"])
+        differences, text_differences = (
+            {name: from_wire(IndexDifferences, found) for name, found in data[field].items()}
+            for field in ("differences", "textDifferences")
+        )
+        return VerifyReport(
+            data["repairedBatches"],
+            data["orphansRemoved"],
+            differences,
+            data["passages"],
+            text_differences,
+        )
 
     def rebuild(self, dataset_id: str, on_step: OnStep) -> IndexStatus:
         """Replies when the server is done; it is asked meanwhile how far it is."""
@@ -255,18 +266,3 @@ def _job(item: dict[str, Any]) -> Job:
     created, updated = (datetime.fromisoformat(item[name]) for name in ("createTime", "updateTime"))
     settings = ImportSettings(item["file"], report.collection)
     return Job(item["id"], item["datasetId"], settings, "", "", "", report, created, updated)
-
-
-def _quote(item: dict[str, Any]) -> Quote:
-    record = Record(
-        item["id"],
-        item["datasetId"],
-        item["collectionId"],
-        item["q"],
-        item["a"],
-        item["chunkIndex"],
-        item["tokens"],
-        datetime.fromisoformat(item["updateTime"]),
-    )
-    scores = tuple(Score(score["type"], score["value"], score["index"]) for score in item["score"])
-    return Quote(record, item["sourceName"], scores, passage_id=0)

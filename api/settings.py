@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from retrieval.completion import EXTRACTIVE, CompletionChoice
 from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
+from retrieval.rerank import RerankChoice
 
 PREFIX = "QUOTEBASE_"
 
@@ -35,6 +36,11 @@ class Settings(BaseSettings):
                               quote is the answer
     COMPLETION_API_KEY        its key
     COMPLETION_TIMEOUT_S      how long it may stay silent, in seconds
+    RERANK_MODEL              a cross-encoder, by sentence-transformers folder or hub id, or the
+                              model's name at RERANK_URL
+    RERANK_URL                a ``/rerank`` endpoint to take relevances from; without it and without
+                              a model nothing is reranked
+    RERANK_KEY                its key
     PRIVATE_LINKS             whether links to this machine and to private networks may be fetched
     HOST, PORT                where ``quotebase serve`` listens
     LOG_LEVEL                 debug, info, warning or error
@@ -55,6 +61,9 @@ class Settings(BaseSettings):
     completion_base_url: str | None = None
     completion_api_key: SecretStr | None = None
     completion_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    rerank_model: str = ""
+    rerank_url: str = ""
+    rerank_key: SecretStr = SecretStr("")
     private_links: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
@@ -77,6 +86,10 @@ class Settings(BaseSettings):
             _secret(self.completion_api_key),
             self.completion_timeout_s,
         )
+
+    @property
+    def rerank(self) -> RerankChoice:
+        return RerankChoice(self.rerank_model, self.rerank_url, self.rerank_key.get_secret_value())
 
     @property
     def mongodb(self) -> str | None:

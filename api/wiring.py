@@ -15,6 +15,7 @@ from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
 from retrieval.embedding import Progress, open_embedder
 from retrieval.library import Library
+from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
 
 SERVER_FILE = "server.json"
@@ -42,7 +43,14 @@ class Service:
 def open_library(settings: Settings, progress: Progress | None = None) -> Iterator[Library]:
     """The library in the data directory, closed at the end. Raises DirectoryInUse and what opening raises."""
     embedder = open_embedder(settings.embedder, settings.cache_dir, progress)
-    with Library.open(settings.data_dir, embedder, settings.mongodb, settings.index_memory) as library:
+    with Library.open(
+        settings.data_dir,
+        embedder,
+        settings.mongodb,
+        settings.index_memory,
+        reranker=open_reranker(settings.rerank),
+        completion=open_completion(settings.completion),
+    ) as library:
         yield library
 
 

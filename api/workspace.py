@@ -6,18 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from api.settings import Settings
 from api.wiring import SERVER_FILE, open_documents, open_library
 from ingest.export import export_csv
-from ingest.imports import ReportProgress, import_file, rejects_path
+from ingest.imports import import_file
 from ingest.jobs import ImportReport, ImportSettings, Job
+from ingest.labelled import list_records
+from ingest.progress import ReportProgress
+from ingest.rejects import rejects_path
 from ingest.runner import JobRunner
+from retrieval.calibration import Calibrations, Threshold
 from retrieval.completion import CompletionChoice, open_completion
 from retrieval.embedding import Progress
 from retrieval.errors import DirectoryInUse
+from retrieval.heldout import HeldOut, search_itself
 from retrieval.indexes import status_on_disk
+from retrieval.labels import Listed
 from retrieval.library import INDEX_FOLDER, Library
 from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult, VerifyReport
 from retrieval.vectors.index import OnStep
@@ -62,6 +68,18 @@ class Workspace(Protocol):
 
     def search(self, request: SearchRequest) -> SearchResult: ...
 
+    def search_reply(self, request: SearchRequest) -> dict[str, Any]:
+        """As the wire has it, with the explanation."""
+        ...
+
+    def list_records(self, dataset_id: str) -> Iterator[Listed]: ...
+
+    def search_itself(self, dataset_id: str, top_k: int) -> HeldOut: ...
+
+    def set_threshold(self, threshold: Threshold) -> None:
+        """Make it the dataset's default."""
+        ...
+
     def verify(self, on_step: OnStep) -> VerifyReport: ...
 
     def rebuild(self, dataset_id: str, on_step: OnStep) -> IndexStatus: ...
@@ -85,6 +103,8 @@ class LocalLibrary:
 
     def delete_dataset(self, dataset_id: str) -> None:
         self.library.delete_dataset(dataset_id)
+        with closing(JobRunner(self.library)) as runner:
+            runner.forget(dataset_id)
 
     def import_file(
         self,
@@ -111,6 +131,20 @@ class LocalLibrary:
 
     def search(self, request: SearchRequest) -> SearchResult:
         return self.library.search(request)
+
+    def search_reply(self, request: SearchRequest) -> dict[str, Any]:
+        from api.schemas.search import search_reply
+
+        return search_reply(self.library.search(request))
+
+    def list_records(self, dataset_id: str) -> Iterator[Listed]:
+        return list_records(self.library.store, dataset_id)
+
+    def search_itself(self, dataset_id: str, top_k: int) -> HeldOut:
+        return search_itself(self.library, dataset_id, top_k)
+
+    def set_threshold(self, threshold: Threshold) -> None:
+        Calibrations(self.library.store).put(threshold)
 
     def verify(self, on_step: OnStep) -> VerifyReport:
         return self.library.verify(on_step)

@@ -3,13 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
 
 from benchmarks.report import print_report
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.errors import QuotebaseError
+from retrieval.types import SearchMode
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -36,7 +37,9 @@ def quality(
     folder: Annotated[
         Path, typer.Argument(help="A labelled set: BEIR layout, or labels of the CSV beside it.")
     ],
-    mode: Annotated[Literal["embedding"], typer.Option(help="How to search.")] = "embedding",
+    mode: Annotated[
+        SearchMode | None, typer.Option(help="How to search; in all ways, one after another, by default.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Whose qrels.")] = "test",
     data_dir: Annotated[
         Path | None, typer.Option(help="Keep the imported dataset here for the next run.")
@@ -47,7 +50,8 @@ def quality(
     """Import a labelled set, search all its queries, print nDCG, recall and reciprocal rank at 10."""
     from benchmarks.quality import measure_quality
 
-    print_report(measure_quality(folder, split, mode, BundledEmbedder(cache_dir), data_dir, _say), as_json)
+    modes = (mode,) if mode else get_args(SearchMode)
+    print_report(measure_quality(folder, split, modes, BundledEmbedder(cache_dir), data_dir, _say), as_json)
 
 
 @app.command()
@@ -96,6 +100,19 @@ def speed_ingest(
     from benchmarks.ingest import measure_ingest
 
     print_report(measure_ingest(bulk, BundledEmbedder(cache_dir), rows, _say), as_json)
+
+
+@speed.command("search")
+def speed_search(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    rows: Annotated[int, typer.Option(min=1_000, help="Most rows to search in.")] = 1_000_000,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Whole searches in each mode, with and without embedding the question; making the full-text index."""
+    from benchmarks.search import measure_search
+
+    print_report(measure_search(bulk, BundledEmbedder(cache_dir), cache_dir, rows, _say), as_json)
 
 
 @app.command()

@@ -73,6 +73,16 @@ def read_corpus(bulk: Path, embedder: BundledEmbedder, cache_dir: Path, queries:
     )
 
 
+def read_passages(
+    bulk: Path, embedder: BundledEmbedder, cache_dir: Path, most: int, say: Say
+) -> tuple[list[RecordDraft], StoredEmbeddings]:
+    """The first ``most`` distinct rows, and their embeddings."""
+    drafts = _read_rows(bulk, most)
+    folder = cache_dir / "benchmarks" / embedder.fingerprint
+    texts = [draft.text for draft in drafts]
+    return drafts, _cached(folder, "passages", texts, embedder.embed_passages, say)
+
+
 def _read_rows(bulk: Path, most: int) -> list[RecordDraft]:
     """Distinct rows, so that each is a record of its own."""
     with bulk.open(encoding="utf-8", newline="") as stream:

@@ -1,19 +1,19 @@
 """Retrieval quality on a labelled set, through the library as it is used: import, search, measure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from benchmarks.report import make_report
 from ingest.labelled import LabelledSet, read_labelled
 from retrieval.embedding import Embedder, binding
-from retrieval.evaluation import Run, evaluate
+from retrieval.evaluation import Qrels, evaluate, try_queries
+from retrieval.labels import by_content
 from retrieval.library import Library
+from retrieval.quotes import content_key
 from retrieval.types import MAX_LIMIT, Dataset, SearchMode, SearchRequest
 
 BATCH_RECORDS = 512
@@ -23,33 +23,42 @@ Say = Callable[[str], None]
 
 
 def measure_quality(
-    folder: Path, split: str, mode: SearchMode, embedder: Embedder, data_dir: Path | None, say: Say
+    folder: Path, split: str, modes: Sequence[SearchMode], embedder: Embedder, data_dir: Path | None, say: Say
 ) -> dict[str, Any]:
-    """Import the documents of a set as records, search every judged query, score the run.
+    """Import the documents of a set as records, search every judged query in each mode, score the runs.
 
     Args:
         data_dir: where the dataset is kept, to be used again by the next run; nowhere if ``None``.
     """
     labelled = read_labelled(folder, split)
+    qrels = _qrels_of(labelled)
     with ExitStack() as stack:
         place = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="quotebase-")))
         library = stack.enter_context(Library.open(place, embedder))
         dataset = library.store.find_dataset(labelled.name) or library.create_dataset(labelled.name)
         embedded, import_seconds = _import(library, dataset, labelled, say)
-        run, latencies_ms = _search_all(library, dataset, labelled, mode, say)
-    scores = evaluate(run, labelled.qrels)
-    results: dict[str, Any] = {
-        "mode": mode,
-        "split": split,
-        "documents": len(labelled.documents),
-        "queries": len(labelled.queries),
-        **scores.means,
-        "embedded": embedded,
-        "import_seconds": round(import_seconds, 1),
-        "search_p50_ms": round(float(np.percentile(latencies_ms, 50)), 2),
-        "search_p99_ms": round(float(np.percentile(latencies_ms, 99)), 2),
-    }
+        results: dict[str, Any] = {
+            "split": split,
+            "documents": len(labelled.documents),
+            "queries": len(labelled.queries),
+            "embedded": embedded,
+            "import_seconds": round(import_seconds, 1),
+        }
+        for mode in modes:
+            request = SearchRequest(
+                "", (dataset.id,), similarity=0.0, limit=MAX_LIMIT, top_k=TOP_K, mode=mode
+            )
+            [trial] = try_queries(library.search, labelled.queries, [request], lambda *_: None)
+            say(f"{labelled.name}: {len(labelled.queries)} queries searched in {mode}")
+            results |= {f"{mode} {name}": value for name, value in evaluate(trial.run, qrels).means.items()}
+            results |= {f"{mode} {name}_ms": trial.latencies_ms[name] for name in ("p50", "p99")}
     return make_report("quality", binding(embedder), folder, results)
+
+
+def _qrels_of(labelled: LabelledSet) -> Qrels:
+    """Documents by their content, of which a search shows each once."""
+    keys = {name: [content_key(draft)] for name, draft in labelled.documents.items()}
+    return {query_id: by_content(judged, keys) for query_id, judged in labelled.qrels.items()}
 
 
 def _import(library: Library, dataset: Dataset, labelled: LabelledSet, say: Say) -> tuple[int, float]:
@@ -62,19 +71,3 @@ def _import(library: Library, dataset: Dataset, labelled: LabelledSet, say: Say)
         embedded += library.add_records(collection, drafts[start : start + BATCH_RECORDS]).embedded
         say(f"{labelled.name}: {min(start + BATCH_RECORDS, len(drafts))} of {len(drafts)} documents imported")
     return embedded, time.perf_counter() - started
-
-
-def _search_all(
-    library: Library, dataset: Dataset, labelled: LabelledSet, mode: SearchMode, say: Say
-) -> tuple[Run, list[float]]:
-    """The run, and how long each search took."""
-    ids = {(draft.q, draft.a): document_id for document_id, draft in reversed(labelled.documents.items())}
-    run: dict[str, dict[str, float]] = {}
-    latencies_ms: list[float] = []
-    for query_id, text in labelled.queries.items():
-        request = SearchRequest(text, (dataset.id,), limit=MAX_LIMIT, top_k=TOP_K, mode=mode)
-        found = library.search(request)
-        latencies_ms.append(found.seconds * 1000)
-        run[query_id] = {ids[quote.record.q, quote.record.a]: quote.score for quote in found.quotes}
-    say(f"{labelled.name}: {len(run)} queries searched")
-    return run, latencies_ms

@@ -19,6 +19,7 @@
     ├── StoreUnavailable             "store_unavailable"
     ├── EmbedderUnavailable          "embedder_unavailable"
     ├── CompletionFailed             "completion_failed"
+    ├── RerankFailed                 "rerank_failed"
     ├── Unauthorized                 "unauthorized"
     └── Forbidden                    "forbidden"
 
@@ -107,6 +108,10 @@ class EmbedderUnavailable(QuotebaseError):
 
 
 class CompletionFailed(QuotebaseError):
+    pass
+
+
+class RerankFailed(QuotebaseError):
     pass
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.errors import DatasetNotFound, QuotebaseError, StoreUnavailable
+from retrieval.background import Background, Stopped
+from retrieval.errors import DatasetNotFound, StoreUnavailable
 from retrieval.store import Store, drain
 from retrieval.types import Changes, Dataset, IndexDifferences, IndexStatus, PassageBlock, PassageIds
-from retrieval.vectors.codes import stand_back
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
 from retrieval.vectors.snapshot import (
     check_snapshot,
@@ -32,18 +32,11 @@ from retrieval.vectors.snapshot import (
 
 logger = logging.getLogger(__name__)
 
-FOLD_DELAY_S = 2.0
-"""How long an index that is due for a fold waits for more to come; a command may well end before."""
-
 SAMPLE = 16
 """Passages of a snapshot that are compared with the store when it is loaded."""
 
 
 _NOTHING: PassageIds = np.empty(0, dtype=np.int64)
-
-
-class Stopped(Exception):
-    """A fold was told to end."""
 
 
 @dataclass
@@ -92,7 +85,7 @@ class Indexes:
         self._memory = memory
         self._policy = policy
         self._slots: dict[str, _Slot] = {}
-        self._folds = _FoldQueue(self._fold)
+        self._folds = Background(self._fold, "folding")
 
     def get(self, dataset: Dataset) -> VectorIndex:
         """The index of the dataset, up to date with the store."""
@@ -176,7 +169,7 @@ class Indexes:
 
     def _catch_up(self, dataset: Dataset, index: VectorIndex, on_step: OnStep | None = None) -> VectorIndex:
         total = self._store.count_passages(dataset.id) if on_step else 0
-        for changes in drain(self._store, dataset.id, index.watermark):
+        for changes in drain(self._store.changes_after, dataset.id, index.watermark):
             index.apply(changes)
             if on_step:
                 on_step(min(len(index), total), total)
@@ -399,7 +392,7 @@ class Indexes:
     def _compare(self, dataset: Dataset, index: VectorIndex, on_step: OnStep) -> IndexDifferences:
         seen = missing = misfiled = changed = 0
         total = self._store.count_passages(dataset.id)
-        for stored in (changes.added for changes in drain(self._store, dataset.id, 0)):
+        for stored in (changes.added for changes in drain(self._store.changes_after, dataset.id, 0)):
             held = index.find(stored.ids)
             is_held = np.isin(stored.ids, held.ids)
             seen += len(held)
@@ -412,86 +405,6 @@ class Indexes:
             )
             on_step(min(seen + missing, total), total)
         return IndexDifferences(missing, len(index) - seen, misfiled, changed)
-
-
-class _FoldQueue:
-    """A thread that folds what is due, one dataset after the other, standing back behind searches."""
-
-    def __init__(self, fold: Callable[[str], None]) -> None:
-        self._fold = fold
-        self._state = threading.Condition()
-        self._due: dict[str, None] = {}
-        self._is_busy = False
-        self._is_awaited = False
-        self._is_closed = False
-        self._thread: threading.Thread | None = None
-
-    def put(self, dataset_id: str) -> None:
-        with self._state:
-            if self._is_closed:
-                return
-            self._due.setdefault(dataset_id)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="quotebase-folds", daemon=True)
-                self._thread.start()
-            self._state.notify_all()
-
-    def check(self, _done: int, _total: int) -> None:
-        """Raises Stopped when the fold under way has to end."""
-        if self._is_closed:
-            raise Stopped
-
-    def settle(self) -> None:
-        with self._state:
-            self._is_awaited = True
-            self._state.notify_all()
-            self._state.wait_for(
-                lambda: self._is_closed or self._thread is None or not (self._due or self._is_busy)
-            )
-            self._is_awaited = False
-
-    def close(self) -> None:
-        with self._state:
-            self._is_closed = True
-            self._state.notify_all()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._fold_all()
-        finally:
-            with self._state:
-                # Ended by what nobody foresaw, it is started again by the next that is due.
-                self._thread = None
-                self._state.notify_all()
-
-    def _fold_all(self) -> None:
-        stand_back()
-        while (dataset_id := self._next()) is not None:
-            try:
-                self._fold(dataset_id)
-            except Stopped:
-                return
-            except (QuotebaseError, OSError, RuntimeError, MemoryError) as error:
-                logger.warning("the index of dataset %s could not be folded: %s", dataset_id, error)
-            finally:
-                with self._state:
-                    self._is_busy = False
-                    self._state.notify_all()
-
-    def _next(self) -> str | None:
-        """The next dataset to fold, some time after it became due; ``None`` at the end."""
-        with self._state:
-            self._state.wait_for(lambda: self._is_closed or self._due)
-            self._state.wait_for(lambda: self._is_closed or self._is_awaited, FOLD_DELAY_S)
-            if self._is_closed:
-                return None
-            self._is_busy = True
-            dataset_id = next(iter(self._due))
-            del self._due[dataset_id]
-            return dataset_id
 
 
 def status_on_disk(folder: Path, dataset_id: str, passages: int) -> IndexStatus:

@@ -10,17 +10,17 @@ without text. A delete goes the other way round.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from retrieval.additions import Plan, Prepared, plan_by_key, plan_new
-from retrieval.batched import batched
+from retrieval.completion import Completion
 from retrieval.embedding import Embedder, binding
 from retrieval.embedding.passages import PassageEmbeddings
 from retrieval.embedding.queries import QueryEmbeddings
@@ -31,26 +31,23 @@ from retrieval.errors import (
     InvalidRequest,
     ModelMismatch,
 )
+from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
 from retrieval.passages import to_passages, whole_passages
-from retrieval.quotes import apply_budget, apply_similarity, drop_repeats
+from retrieval.rerank import Reranker
+from retrieval.search import Searcher, check_request
 from retrieval.store import Store, open_store
 from retrieval.tokens import count_tokens
 from retrieval.types import (
-    MAX_LIMIT,
     AddResult,
     Collection,
-    CollectionFilter,
     Dataset,
     EmbeddedDraft,
     Embeddings,
-    Hit,
     IndexDifferences,
     IndexStatus,
     PassageDraft,
-    Quote,
     RecordDraft,
-    Score,
     SearchRequest,
     SearchResult,
     StoredEmbeddings,
@@ -60,14 +57,10 @@ from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorInd
 
 logger = logging.getLogger(__name__)
 
-INDEX_FOLDER = "indexes"
-"""In the data directory."""
+INDEX_FOLDER, TEXT_FOLDER = "indexes", "fulltext"
+"""In the data directory: of vectors, and of terms."""
 
-FIRST_CANDIDATES = 32
-"""Hits looked at in the first round of a search; four times as many in each further one."""
-
-PAGE = 12
-"""Hits whose records are read at once, as long as the budgets have room."""
+T = TypeVar("T")
 
 
 class Library:
@@ -84,6 +77,8 @@ class Library:
         lock: FileLock,
         index_memory: int | None = None,
         folds: FoldPolicy = DEFAULT_FOLDS,
+        reranker: Reranker | None = None,
+        completion: Completion | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.store = store
@@ -93,6 +88,8 @@ class Library:
         self._writing = threading.RLock()
         self._exchanges = 0
         self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
+        self._texts = FullTextIndexes(store, data_dir / TEXT_FOLDER)
+        self._searcher = Searcher(store, self._indexes, self._texts, self.queries, reranker, completion)
         self._lock = lock
 
     @classmethod
@@ -103,12 +100,15 @@ class Library:
         mongodb_uri: str | None = None,
         index_memory: int | None = None,
         folds: FoldPolicy = DEFAULT_FOLDS,
+        reranker: Reranker | None = None,
+        completion: Completion | None = None,
     ) -> Self:
         """Own a data directory, which is created if missing, and mend what a crash left in the store.
 
         Args:
             index_memory: bytes that the loaded indexes may take together; ``None`` for no limit.
             folds: when indexes are folded.
+            reranker, completion: for searches that ask for reranking, or for further phrasings.
 
         Raises:
             DirectoryInUse: another process has it open.
@@ -120,7 +120,7 @@ class Library:
             repaired = store.repair()
             if repaired:
                 logger.warning("repaired %d half-written batches", repaired)
-            return cls(data_dir, store, embedder, lock, index_memory, folds)
+            return cls(data_dir, store, embedder, lock, index_memory, folds, reranker, completion)
         except BaseException:
             lock.release()
             raise
@@ -128,6 +128,7 @@ class Library:
     def close(self) -> None:
         """Save the indexes and let go of the directory."""
         try:
+            self._texts.close()
             self._indexes.close()
         finally:
             with self._writing:
@@ -163,6 +164,7 @@ class Library:
             self.store.delete_dataset(dataset_id)
             # A search may have loaded the index meanwhile, from a store that still had the dataset.
             self._indexes.discard(dataset_id)
+            self._texts.discard(dataset_id)
 
     def ensure_collection(self, dataset_id: str, name: str) -> Collection:
         """The oldest collection of that name, made if there is none."""
@@ -175,6 +177,7 @@ class Library:
             collection = self.store.get_collection(collection_id)
             with self._indexes.removing(collection.dataset_id, self.store.passage_ids_in(collection_id)):
                 self.store.delete_collection(collection_id)
+            self._texts.note_change(collection.dataset_id)
 
     # Records
 
@@ -269,6 +272,7 @@ class Library:
             dataset = self.store.get_dataset(collection.dataset_id)
             stored = self.store.add_records(collection, prepared.embedded, prepared.gone)
             self._indexes.publish(dataset, stored.passages, stored.removed)
+            self._texts.note_change(dataset.id)
         ids = [record.id for record in stored.records]
         return AddResult(
             added=tuple(record_id for record_id in ids if record_id not in replaced),
@@ -293,6 +297,7 @@ class Library:
             own = self.store.records_in(dataset_id, record_ids)
             with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
                 self.store.delete_records(own)
+            self._texts.note_change(dataset_id)
 
     # Search
 
@@ -310,10 +315,7 @@ class Library:
         return dataset
 
     def search(self, request: SearchRequest) -> SearchResult:
-        """Find quotes: recall, one quote a record, repeats dropped, threshold, budgets.
-
-        Nothing that belongs in the result is missed: as long as neither the threshold nor a budget
-        ends the list, more candidates are looked at, up to all there are.
+        """Find quotes; see :mod:`.search`.
 
         Raises:
             InvalidRequest: a value of the request is out of range.
@@ -322,64 +324,33 @@ class Library:
         started = time.perf_counter()
         check_request(request)
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
-        query = self.queries.embed(request.text)
+        found = self._searcher.find(request, datasets, self._at_one_moment)
         return SearchResult(
-            quotes=self._find(datasets, query, request),
+            quotes=found.quotes,
             request=request,
             model=binding(self.embedder),
             seconds=time.perf_counter() - started,
+            similarity=found.similarity,
+            filtered_by=found.filtered_by,
+            phrasings=found.phrasings,
+            reranked_by=found.reranked_by,
+            notes=found.notes,
+            explanation=found.explanation,
         )
 
-    def _find(
-        self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest
-    ) -> tuple[Quote, ...]:
-        """What was there at one moment: a search that an exchange of records went across is made again."""
+    def _at_one_moment(self, attempt: Callable[[list[int]], T]) -> T:
+        """What was there at one moment: an attempt that an exchange of records went across is made again.
+
+        Args:
+            attempt: notes the hits whose records were gone in the list that it is given.
+        """
         while True:
             exchanges, missing = self._exchanges, list[int]()
-            quotes = self._find_once(datasets, query, request, missing)
+            found = attempt(missing)
             if not missing or (exchanges == self._exchanges and exchanges % 2 == 0):
-                return quotes
+                return found
             with self._writing:
                 """The exchange is over."""
-
-    def _find_once(
-        self, datasets: Sequence[Dataset], query: Embeddings, request: SearchRequest, missing: list[int]
-    ) -> tuple[Quote, ...]:
-        """Look at more and more hits, until a budget is full or there are no more."""
-        places = [(self._indexes.get(dataset), self._allowed(dataset)) for dataset in datasets]
-        count = FIRST_CANDIDATES
-        while True:
-            hits = _merge(
-                [index.search(query, count, request.similarity, allowed)[0] for index, allowed in places],
-                count,
-            )
-            quotes = apply_similarity(drop_repeats(self._quotes(hits, missing)), request.similarity)
-            budgeted = apply_budget(quotes, request.limit, request.top_k)
-            if budgeted.is_full or len(hits) < count:
-                return budgeted.quotes
-            count *= 4
-
-    def _allowed(self, dataset: Dataset) -> CollectionFilter | None:
-        """``None`` if all collections of the dataset may be searched."""
-        forbidden = self.store.forbidden_keys(dataset.id)
-        return CollectionFilter(forbidden, is_denial=True) if forbidden else None
-
-    def _quotes(self, hits: Sequence[Hit], missing: list[int]) -> Iterator[Quote]:
-        """A quote for each record, scored by its best passage; records are read as they are asked for.
-
-        Hits whose records were deleted since are noted in ``missing``.
-        """
-        seen: set[str] = set()
-        for page in batched(hits, PAGE):
-            sources = self.store.sources_of([hit.passage_id for hit in page])
-            for hit in page:
-                record, collection_name = sources.get(hit.passage_id, (None, ""))
-                if record is None:
-                    missing.append(hit.passage_id)
-                elif record.id not in seen:
-                    score = Score("embedding", hit.score, len(seen))
-                    seen.add(record.id)
-                    yield Quote(record, collection_name, (score,), hit.passage_id)
 
     # Upkeep
 
@@ -397,13 +368,17 @@ class Library:
             datasets = self.store.list_datasets()
             counts = {dataset.name: self.store.count_passages(dataset.id) for dataset in datasets}
             differences: dict[str, IndexDifferences] = {}
+            text_differences: dict[str, IndexDifferences] = {}
             done = 0
             for dataset in datasets:
                 found = self._indexes.verify(dataset, _shifted(on_step, done, sum(counts.values())))
                 done += counts[dataset.name]
                 if not found.is_clean:
                     differences[dataset.name] = found
-        return VerifyReport(repaired, orphans, differences, counts)
+                texts = self._texts.verify(dataset)
+                if not texts.is_clean:
+                    text_differences[dataset.name] = texts
+        return VerifyReport(repaired, orphans, differences, counts, text_differences)
 
     def rebuild(self, dataset_id: str, on_step: OnStep | None = None) -> IndexStatus:
         """Make the index of a dataset again from the store; searches, adds and deletes go on meanwhile.
@@ -416,6 +391,7 @@ class Library:
         """
         dataset = self.store.get_dataset(dataset_id)
         self._indexes.rebuild(dataset, on_step or _ignore)
+        self._texts.rebuild(dataset)
         return self._indexes.status(dataset)
 
     def load_index(self, dataset_id: str) -> VectorIndex:
@@ -427,7 +403,8 @@ class Library:
         return self._indexes.status(self.store.get_dataset(dataset_id))
 
     def settle(self) -> None:
-        """Wait until the indexes have folded what they have grown by."""
+        """Wait until the indexes have taken in and folded what they have grown by."""
+        self._texts.settle()
         self._indexes.settle()
 
 
@@ -461,22 +438,6 @@ def no_dataset_named(name: str, datasets: Iterable[Dataset]) -> str:
     return f"there is no dataset named {name!r} (there are: {names}): create it by importing a file into it"
 
 
-def check_request(request: SearchRequest) -> None:
-    """Raises InvalidRequest for the first value out of range."""
-    if not request.text.strip():
-        raise InvalidRequest("the question is empty: give some text to search for", "text")
-    if any("\ud800" <= character <= "\udfff" for character in request.text):
-        raise InvalidRequest("the question is not valid Unicode text: give it in UTF-8", "text")
-    if not request.dataset_ids:
-        raise InvalidRequest("no dataset to search in was named", "datasetId")
-    if not 0 <= request.similarity <= 1:
-        raise InvalidRequest(f"similarity is {request.similarity}, it must be from 0 to 1", "similarity")
-    if not 1 <= request.limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit is {request.limit} tokens, it must be from 1 to {MAX_LIMIT}", "limit")
-    if request.top_k is not None and request.top_k < 1:
-        raise InvalidRequest(f"top_k is {request.top_k}, it must be at least 1", "topK")
-
-
 def _ignore(_done: int, _total: int) -> None:
     """Nobody looks on."""
 
@@ -484,11 +445,3 @@ def _ignore(_done: int, _total: int) -> None:
 def _shifted(on_step: OnStep | None, before: int, total: int) -> OnStep:
     """Steps of one part as steps of a whole of ``total``, ``before`` of which are done."""
     return (lambda done, _: on_step(before + done, total)) if on_step else _ignore
-
-
-def _merge(lists: Sequence[list[Hit]], top_k: int) -> list[Hit]:
-    """The best hits of several datasets of one model, ties by ascending passage id."""
-    if len(lists) == 1:
-        return lists[0]
-    hits = [hit for one in lists for hit in one]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))[:top_k]

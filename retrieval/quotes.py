@@ -1,12 +1,14 @@
-"""From candidates to quotes: repeats, threshold and budgets, as pure functions.
+"""From an order to a result: repeats, threshold and budgets, quote by quote.
 
-All take quotes best first, keep their order, and ask for no more than they need.
+A quote that is dropped never makes room for a worse one within the same budget, and every decision
+says what it was made by.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
 
-from retrieval.types import Quote, Record, RecordDraft
+from retrieval.types import Decision, Quote, Record, RecordDraft
 
 
 class _LettersAndDigits(dict[int, int | None]):
@@ -20,48 +22,85 @@ class _LettersAndDigits(dict[int, int | None]):
 _LETTERS_AND_DIGITS = _LettersAndDigits()
 
 
-@dataclass(frozen=True, slots=True)
-class Budgeted:
-    """What fits. ``is_full`` says that more candidates could not change it."""
-
-    quotes: tuple[Quote, ...]
-    is_full: bool
-
-
 def content_key(record: Record | RecordDraft) -> str:
     """Equal for records that differ in nothing but spaces and punctuation."""
     text = record.q + record.a
     return text.translate(_LETTERS_AND_DIGITS) or text
 
 
-def drop_repeats(quotes: Iterable[Quote]) -> Iterator[Quote]:
-    """The best of each content."""
-    seen: set[str] = set()
-    for quote in quotes:
+@dataclass(slots=True)
+class Repeats:
+    """Tells quotes that say the same as one before."""
+
+    _seen: dict[str, str] = field(default_factory=dict)
+
+    def find(self, quote: Quote) -> Decision | None:
+        """That the quote repeats another; ``None`` if it does not."""
         key = content_key(quote.record)
-        if key not in seen:
-            seen.add(key)
-            yield quote
+        first = self._seen.get(key)
+        if first is None:
+            self._seen[key] = quote.record.id
+            return None
+        return Decision(quote, "repeat", f"says the same as {first}")
 
 
-def apply_similarity(quotes: Iterable[Quote], similarity: float) -> Iterator[Quote]:
-    """Those whose deciding score is at least ``similarity``."""
-    return (quote for quote in quotes if quote.score >= similarity)
+@dataclass(slots=True)
+class Budgets:
+    """The threshold and the budgets of one search, applied to quotes from the best to the worst.
 
-
-def apply_budget(quotes: Iterable[Quote], limit: int, top_k: int | None = None) -> Budgeted:
-    """The longest run of best quotes within ``limit`` tokens, and ``top_k`` quotes at most.
-
-    The best quote is kept even if it alone exceeds the limit. A worse quote never takes the place
-    of a better one that did not fit.
+    Args:
+        similarity: lowest score to keep, inclusive.
+        filtered_by: the type of score that is compared with it; a quote without one is kept.
+        limit: tokens of all quotes together. The best quote is kept even if it alone has more.
+        top_k: most quotes.
+        per_source: most quotes of one collection.
     """
-    kept: list[Quote] = []
-    tokens = 0
-    for quote in quotes:
-        tokens += quote.record.tokens
-        if kept and tokens > limit:
-            return Budgeted(tuple(kept), is_full=True)
-        kept.append(quote)
-        if len(kept) == top_k or tokens >= limit:
-            return Budgeted(tuple(kept), is_full=True)
-    return Budgeted(tuple(kept), is_full=False)
+
+    similarity: float
+    filtered_by: Literal["embedding", "reRank"] | None
+    limit: int
+    top_k: int | None = None
+    per_source: int | None = None
+    kept: list[Quote] = field(default_factory=list)
+    is_full: bool = False
+    """Whether worse quotes could not change the result."""
+    _tokens: int = 0
+    _full_by: Literal["limit", "topK"] = "limit"
+    _sources: Counter[str] = field(default_factory=Counter)
+
+    def decide(self, quote: Quote) -> Decision:
+        """Keep the quote, or say what drops it."""
+        score = quote.score_of(self.filtered_by) if self.filtered_by else None
+        if score is not None and score < self.similarity:
+            return Decision(
+                quote, "similarity", f"{self.filtered_by} {score:.4f} is below {self.similarity:g}"
+            )
+        if self.is_full:
+            return Decision(quote, self._full_by, self._fullness())
+        source = quote.record.collection_id
+        if self.per_source is not None and self._sources[source] >= self.per_source:
+            return Decision(quote, "perSource", f"{self.per_source} quotes of its collection are better")
+        tokens = self._tokens + quote.record.tokens
+        if self.kept and tokens > self.limit:
+            self.is_full = True
+            return Decision(
+                quote,
+                "limit",
+                f"with its {quote.record.tokens} tokens there would be {tokens} of {self.limit}",
+            )
+        self._keep(quote, tokens)
+        return Decision(quote, "", "")
+
+    def _keep(self, quote: Quote, tokens: int) -> None:
+        self.kept.append(quote)
+        self._sources[quote.record.collection_id] += 1
+        self._tokens = tokens
+        if len(self.kept) == self.top_k:
+            self.is_full, self._full_by = True, "topK"
+        elif tokens >= self.limit:
+            self.is_full = True
+
+    def _fullness(self) -> str:
+        if self._full_by == "topK":
+            return f"{self.top_k} quotes are better"
+        return f"better quotes fill the {self.limit} tokens"

@@ -19,7 +19,13 @@ StoredEmbeddings = npt.NDArray[np.float16]
 
 PassageIds = npt.NDArray[np.int64]
 
-SearchMode = Literal["embedding"]
+SearchMode = Literal["embedding", "fullTextRecall", "mixedRecall"]
+
+Channel = Literal["embedding", "fullText"]
+"""A way to recall passages."""
+
+Fusion = Literal["scores", "ranks"]
+"""How recalls become one order: see :mod:`retrieval.fusion`."""
 
 
 def new_id() -> str:
@@ -212,6 +218,28 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class TextBlock:
+    """Passages as a full-text index wants them: columns, by ascending id."""
+
+    ids: PassageIds
+    collection_keys: npt.NDArray[np.int64]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TextChanges:
+    """:class:`Changes`, with the texts of the passages instead of their embeddings."""
+
+    added: TextBlock
+    removed: PassageIds
+    watermark: int
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionFilter:
     """Which collections of a dataset to search in: those with the keys, or all but them."""
 
@@ -257,6 +285,32 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one recall gave to the fused score of a record.
+
+    Args:
+        source: the channel, or ``reRank``, or ``fused`` for the order before reranking.
+        phrasing: the text that was searched with.
+        passage_id: the record's best in this recall.
+        raw: the score as the index or the model gave it; 0 where a passage has no term of the text.
+        rank: from 0; ``None`` if the recall did not bring the record.
+        normalised: what took the place of ``raw`` in the sum.
+    """
+
+    source: Literal["embedding", "fullText", "reRank", "fused"]
+    phrasing: str
+    passage_id: int
+    raw: float
+    rank: int | None
+    normalised: float
+    weight: float
+
+    @property
+    def value(self) -> float:
+        return self.weight * self.normalised
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A record ready to cite, its deciding score first."""
 
@@ -264,11 +318,52 @@ class Quote:
     collection_name: str
     scores: tuple[Score, ...]
     passage_id: int
+    """The one that brought it, by the first of its recalls."""
+    contributions: tuple[Contribution, ...] = ()
+    """What its deciding score is the sum of; none where there was only one recall. After reranking it is
+    the sum of ``fused`` and ``reRank``, and the raw score of ``fused`` is the sum of the others."""
 
     @property
     def score(self) -> float:
         """The one that decided its place."""
         return self.scores[0].value
+
+    def score_of(self, type_: str) -> float | None:
+        """Its score of a type, if it has one."""
+        return next((score.value for score in self.scores if score.type == type_), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionMatch:
+    """Which collections to search in: those that meet everything that is given.
+
+    Args:
+        ids: it is one of these.
+        all_of: it has all of these tags; ``None`` stands for having none at all.
+        any_of: it has one of these tags, or none at all where ``None`` is among them.
+        created_from: it was created then or later; with a time zone.
+        created_to: it was created then or earlier; with a time zone.
+    """
+
+    ids: frozenset[str] | None = None
+    all_of: tuple[str | None, ...] = ()
+    any_of: tuple[str | None, ...] = ()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """That the completion backend is to rewrite the question and phrase it in other ways.
+
+    Args:
+        history: (role, text) of what was said before, oldest first.
+        model: of the backend; empty for its own.
+    """
+
+    background: str = ""
+    history: tuple[tuple[Literal["user", "assistant"], str], ...] = ()
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,17 +371,32 @@ class SearchRequest:
     """A question to one or several datasets.
 
     Args:
-        similarity: lowest score to keep, inclusive, 0 to 1.
+        similarity: lowest score to keep, inclusive, 0 to 1; ``None`` for what the datasets were
+            calibrated to, else 0.
         limit: token budget for all quotes together, 1 to ``MAX_LIMIT``.
         top_k: most quotes; ``None`` for as many as the budget holds.
+        embedding_weight: of the embedding channel in ``mixedRecall``, 0 to 1; the full text has the rest.
+        per_source: most quotes of one collection.
+        rerank_weight: of the reranker's order, 0 to 1; the order before it has the rest.
+        explain: whether the decisions about all that was looked at are told.
+        explain_record: one more record whose absence is to be explained.
     """
 
     text: str
     dataset_ids: Sequence[str]
-    similarity: float = 0.0
+    similarity: float | None = None
     limit: int = 1500
     top_k: int | None = None
     mode: SearchMode = "embedding"
+    embedding_weight: float = 0.5
+    fusion: Fusion = "scores"
+    per_source: int | None = None
+    collections: CollectionMatch | None = None
+    rerank: bool = False
+    rerank_weight: float = 0.5
+    extension: Extension | None = None
+    explain: bool = False
+    explain_record: str | None = None
 
 
 MAX_LIMIT = 20_000
@@ -294,13 +404,57 @@ MAX_LIMIT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a quote that was looked at.
+
+    Args:
+        dropped_by: empty if it is in the result.
+        detail: why, in words.
+    """
+
+    quote: Quote
+    dropped_by: Literal["", "repeat", "depth", "similarity", "limit", "topK", "perSource"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that was looked at, in order, and what became of it.
+
+    Args:
+        texts: of the passages that are named in the decisions.
+        terms: what these have in common with what was searched for, as the full-text index sees it.
+        absent: why the record that was asked for is not among ``decisions``; empty if it is, or if none was.
+    """
+
+    decisions: tuple[Decision, ...]
+    texts: Mapping[int, str]
+    terms: Mapping[int, tuple[str, ...]]
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Quotes, best first, and what it took to find them."""
+    """Quotes, best first, and what it took to find them.
+
+    Args:
+        similarity: the threshold that was applied.
+        filtered_by: the type of the score that it was applied to; ``None`` if there is no such score.
+        phrasings: the texts that were searched with, that of the request or its rewriting first.
+        reranked_by: the name of the model; empty if nothing was reranked.
+        notes: what was asked for and could not be done, in words.
+    """
 
     quotes: tuple[Quote, ...]
     request: SearchRequest
     model: ModelBinding
     seconds: float
+    similarity: float
+    filtered_by: Literal["embedding", "reRank"] | None
+    phrasings: tuple[str, ...]
+    reranked_by: str = ""
+    notes: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +522,10 @@ class VerifyReport:
     """Of the indexes that were not as the store has it, by dataset name; they are made again."""
     passages: Mapping[str, int] = field(default_factory=dict)
     """Passages by dataset name."""
+    text_differences: Mapping[str, IndexDifferences] = field(default_factory=dict)
+    """As ``differences``, of the full-text indexes."""
 
     @property
     def is_clean(self) -> bool:
-        return not (self.repaired_batches or self.orphans_removed or self.differences)
+        found = (self.repaired_batches, self.orphans_removed, self.differences, self.text_differences)
+        return not any(found)

@@ -57,7 +57,7 @@ def expected_quotes(
         if content in contents:
             continue
         tokens += count_tokens(draft.text)
-        if -negative_score < request.similarity or len(quotes) == request.top_k:
+        if -negative_score < (request.similarity or 0.0) or len(quotes) == request.top_k:
             break
         if quotes and tokens > request.limit:
             break

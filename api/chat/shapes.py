@@ -64,7 +64,7 @@ def search_module(turn: Turn) -> dict[str, Any]:
         "price": tokens * turn.app.search_price / 1000,
         "model": found.model.name,
         "tokens": tokens,
-        "similarity": found.request.similarity,
+        "similarity": found.similarity,
         "limit": found.request.limit,
         "searchMode": found.request.mode,
         "runningTime": round(turn.search_seconds, 3),

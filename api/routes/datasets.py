@@ -12,10 +12,9 @@ from api.schemas.datasets import (
     DatasetCreate,
     DatasetList,
     PushData,
-    SearchTest,
     dataset_item,
-    search_reply,
 )
+from api.schemas.search import SearchTest, search_reply
 from retrieval.errors import Forbidden, InvalidRequest
 
 router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
@@ -58,6 +57,7 @@ def delete_dataset(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
     """With everything in it."""
     require_dataset(key, id)
     service.library.delete_dataset(id)
+    service.runner.forget(id)
     return envelope(None)
 
 
@@ -71,8 +71,10 @@ def create_collection(body: CollectionCreate, service: ServiceOf, key: DatasetKe
 @router.delete("/collection/delete")
 def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
     """With its records."""
-    require_dataset(key, service.library.store.get_collection(id).dataset_id)
+    dataset_id = service.library.store.get_collection(id).dataset_id
+    require_dataset(key, dataset_id)
     service.library.delete_collection(id)
+    service.runner.forget(dataset_id, id)
     return envelope(None)
 
 

@@ -1,4 +1,4 @@
-"""The vector indexes of datasets: where they stand, comparing them with the store, making them again."""
+"""The indexes of datasets: where they stand, comparing them with the store, making them again."""
 
 from typing import Any
 
@@ -38,5 +38,11 @@ def verify_indexes(service: ServiceOf, key: DatasetKey) -> Envelope:
     if key.dataset_ids:
         raise Forbidden("this key opens named datasets only: verify with an admin key")
     report = service.library.verify()
-    differences = {name: to_wire(found) for name, found in report.differences.items()}
-    return envelope({"clean": report.is_clean, **to_wire(report), "differences": differences})
+    return envelope(
+        {
+            "clean": report.is_clean,
+            **to_wire(report),
+            "differences": {name: to_wire(found) for name, found in report.differences.items()},
+            "textDifferences": {name: to_wire(found) for name, found in report.text_differences.items()},
+        }
+    )

@@ -22,9 +22,10 @@ from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_
 from api.uploads import UploadRoute
 from api.wiring import UPLOADS_FOLDER, Service
 from ingest.export import export_csv
-from ingest.imports import queue_import, rejects_path
 from ingest.jobs import ImportReport, ImportSettings, Job, Jobs
 from ingest.links import LinkLimits, fetch_link
+from ingest.queueing import queue_import
+from ingest.rejects import rejects_path
 from retrieval.errors import InvalidRequest, JobNotFound
 
 router = APIRouter(prefix="/api/core/dataset", tags=["imports"], route_class=UploadRoute)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -43,3 +44,8 @@ def to_wire(value: Any) -> dict[str, Any]:
 def from_wire(kind: type[Value], data: dict[str, Any]) -> Value:
     """The dataclass of which :func:`to_wire` made ``data``."""
     return kind(**{field.name: data[to_camel(field.name)] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def wire_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, as JavaScript writes it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -14,6 +14,7 @@ import numpy as np
 
 from retrieval.embedding.batching import batches_by_length
 from retrieval.errors import EmbedderUnavailable
+from retrieval.torch_models import ModelError, load_embedding_model
 from retrieval.types import Embeddings
 
 MAX_BATCH_TOKENS = 1024
@@ -36,27 +37,16 @@ class SentenceTransformersEmbedder:
 
     def __init__(self, model: str) -> None:
         try:
-            import torch
-            from safetensors import SafetensorError
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
+            self._model = load_embedding_model(model)
+        except ModelError as error:
             raise EmbedderUnavailable(
-                f"the model {model!r} needs the packages sentence-transformers and torch ({error}): install them, "
-                "or unset QUOTEBASE_EMBEDDING_MODEL to use the bundled model"
-            ) from error
-        try:
-            self._model = SentenceTransformer(model)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise EmbedderUnavailable(
-                f"the model {model!r} cannot be loaded ({' '.join(str(error).split())}): QUOTEBASE_EMBEDDING_MODEL is "
-                "a folder or the id of a model on the hub"
+                f"{error}: QUOTEBASE_EMBEDDING_MODEL is a folder or the id of a model on the hub; unset it to use the "
+                "bundled model"
             ) from error
         self.name = Path(model).name
         self.fingerprint = _fingerprint(model, self._model[0].auto_model.config)
         self.dim = int(self._model.get_embedding_dimension())
         self.max_tokens = int(self._model.max_seq_length or 512)
-        if _is_bf16_fast(self._model.device.type):
-            self._model.to(torch.bfloat16)
         self._prompt = next(filter(None, map(self._model.prompts.get, PASSAGE_PROMPTS)), "")
         self._running = threading.Lock()
 
@@ -90,14 +80,6 @@ class SentenceTransformersEmbedder:
         listed = list(texts)
         # The tokenizer does not take an empty list.
         return [len(ids) for ids in self._model.tokenizer(listed)["input_ids"]] if listed else []
-
-
-def _is_bf16_fast(device: str) -> bool:
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _fingerprint(model: str, config: object) -> str:

@@ -199,6 +199,20 @@ class VectorIndex:
         yield from self._sealed.blocks(size)
         yield from self._flat.blocks(size)
 
+    @property
+    def mean(self) -> Query:
+        """(dim,) of all embeddings, shorter than 1 the more they differ; zeros if there are none."""
+        with self._lock.reading():
+            total = self._sealed.embedding_sum + self._flat.embedding_sum
+            return (total / max(1, len(self))).astype(np.float32)
+
+    def scores(self, query: Query, ids: PassageIds) -> dict[int, float]:
+        """The similarity of each of the passages that is in, at most 1 as those that a search finds."""
+        with self._lock.reading():
+            found = self.find(ids)
+        similarities = np.minimum(found.embeddings.astype(np.float32) @ query, np.float32(1))
+        return dict(zip(found.ids.tolist(), similarities.tolist(), strict=True))
+
     def find(self, ids: PassageIds) -> PassageBlock:
         """Those of the passages that are in, by ascending id. Not beside changes."""
         found = [part.passages(part.rows_of(ids)) for part in (self._sealed, self._flat)]

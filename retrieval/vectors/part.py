@@ -31,6 +31,9 @@ PICK_NS = 175
 SPARE_VIEW = 1.25
 """How many more nodes a walk under a selection keeps in view than would do if all were strewn evenly."""
 
+Sum = npt.NDArray[np.float64]
+"""(dim,) of all embeddings of a part."""
+
 SELECTIONS = 8
 """Filters whose bitmaps are kept."""
 
@@ -55,18 +58,26 @@ class Part:
         self._labels: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
         self._is_removed: Mask = np.empty(0, dtype=np.bool_)
         self._removed = 0
+        self._sum: Sum = np.zeros(codes.dim)
         self._twins = Twins()
         self._selections: OrderedDict[CollectionFilter | None, Selection] = OrderedDict()
         self._selecting = threading.Lock()
 
     @classmethod
     def of_rows(
-        cls, codes: Codes, ids: PassageIds, collection_keys: PassageIds, is_removed: Mask, nodes: Nodes
+        cls,
+        codes: Codes,
+        ids: PassageIds,
+        collection_keys: PassageIds,
+        is_removed: Mask,
+        nodes: Nodes,
+        embedding_sum: Sum,
     ) -> "Part":
         """A part of codes that are there already. Raises ValueError if the columns do not fit them.
 
         Args:
             nodes: of each row, empty if every row is one.
+            embedding_sum: of the passages that can be found.
         """
         part = cls(codes)
         rows = len(ids)
@@ -74,10 +85,13 @@ class Part:
             raise ValueError("its columns are not of one length")
         if len(codes) != (int(nodes.max()) + 1 if len(nodes) else rows):
             raise ValueError(f"it has {len(codes)} vectors for {rows} passages")
+        if embedding_sum.shape != (codes.dim,):
+            raise ValueError(f"the sum of its embeddings is not {codes.dim} wide")
         part._add_labels(ids, collection_keys)
         part._is_removed = is_removed.copy()
         part._removed = int(is_removed.sum())
         part._twins = Twins(nodes)
+        part._sum += embedding_sum
         return part
 
     def __len__(self) -> int:
@@ -92,6 +106,11 @@ class Part:
     @property
     def is_removed(self) -> Mask:
         return self._is_removed
+
+    @property
+    def embedding_sum(self) -> Sum:
+        """Of the passages that can be found: exact, since float16 numbers up to 1 add up without rounding."""
+        return self._sum
 
     @property
     def nodes(self) -> Nodes:
@@ -117,6 +136,7 @@ class Part:
             self._twins.link(block.embeddings, self.codes, len(self.ids))
         else:
             self.codes.append(block.embeddings)
+        self._sum += block.embeddings.sum(axis=0, dtype=np.float64)
         self._add_labels(block.ids, block.collection_keys)
         self._is_removed = np.concatenate([self._is_removed, np.zeros(len(block), dtype=np.bool_)])
         self._selections.clear()
@@ -133,6 +153,7 @@ class Part:
         """Mark those that are in."""
         rows = self.rows_of(ids)
         if len(rows):
+            self._sum -= self.codes.at(self._twins.of(rows)).sum(axis=0, dtype=np.float64)
             self._is_removed[rows] = True
             self._removed += len(rows)
             self._selections.clear()

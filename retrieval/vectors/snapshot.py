@@ -29,14 +29,14 @@ from retrieval.vectors.part import Part
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 
 MANIFEST = "manifest.json"
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile, zlib.error)
 """What reading broken files ends in, depending on which byte it is."""
 
-COLUMNS = ("ids", "collection_keys", "is_removed", "nodes")
+COLUMNS = ("ids", "collection_keys", "is_removed", "nodes", "embedding_sum")
 
 CHUNK = 1 << 24
 
@@ -74,6 +74,7 @@ def save_snapshot(part: Part, watermark: int, model: ModelBinding, folder: Path)
             collection_keys=part.collection_keys(),
             is_removed=part.is_removed,
             nodes=part.nodes,
+            embedding_sum=part.embedding_sum,
         )
         stream.flush()
         os.fsync(stream.fileno())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import ingest.imports
+import ingest.refusals
 from api.cli import app
 from api.output import describe_differences, describe_index
 from api.settings import Settings
@@ -89,7 +89,8 @@ def test_search_prints_the_reply_of_the_http_api(filled: Cli) -> None:
     reply = json_of(filled("search", "suzume", "文字脚本的作者", "--limit", "40", "--json"))
 
     assert list(reply) == [
-        *("list", "duration", "limit", "searchMode", "usingReRank", "similarity", "usingSimilarityFilter")
+        *("list", "duration", "limit", "searchMode", "usingReRank", "similarity", "usingSimilarityFilter"),
+        *("filteredBy", "rerankModel", "phrasings", "notes"),
     ]
     (quote,) = reply["list"]
     assert (quote["q"], quote["tokens"], quote["sourceName"]) == ("剧本出自何人之手？", 34, "suzume.csv")
@@ -237,6 +238,7 @@ def test_datasets_are_deleted_by_name(filled: Cli) -> None:
     assert filled("datasets", "delete", "suzume") == Ran(0, "deleted suzume\n", "")
 
     assert json_of(filled("datasets", "list", "--json")) == []
+    assert json_of(filled("jobs", "list", "--json")) == []
 
 
 def test_verify_says_what_it_found(filled: Cli) -> None:
@@ -247,6 +249,7 @@ def test_verify_says_what_it_found(filled: Cli) -> None:
         "repaired_batches": 0,
         "orphans_removed": 0,
         "differences": {},
+        "text_differences": {},
         "passages": {"suzume": 57},
     }
     assert filled("datasets", "verify") == Ran(0, "suzume: 57 passages\nclean\n", "")
@@ -315,7 +318,7 @@ def test_verify_mends_a_damaged_snapshot_and_says_so(filled: Cli, tmp_path: Path
     ],
 )
 def test_differences_in_words(found: IndexDifferences, said: str) -> None:
-    assert describe_differences(found) == (
+    assert describe_differences(found, "its index") == (
         f", not in its index as in the store ({said}): the index is made again"
     )
 
@@ -565,7 +568,7 @@ TWO = (str(DATA / "suzume.csv"), str(DATA / "coffee.csv"))
             id="limit 0",
         ),
         pytest.param(
-            ("search", "suzume", "x", "--top-k", "0"), "top_k is 0, it must be at least 1", id="top_k 0"
+            ("search", "suzume", "x", "--top-k", "0"), "topK is 0, it must be at least 1", id="top_k 0"
         ),
         pytest.param(
             ("ingest", "no such.csv", "--dataset", "suzume"),
@@ -791,7 +794,7 @@ def test_a_backend_that_breaks_off_leaves_what_was_printed(filled: Cli, backend:
 def test_an_import_that_fails_says_how_far_it_came(
     cli: Cli, endpoint: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest.imports, "WAITS_S", ())
+    monkeypatch.setattr(ingest.refusals, "WAITS_S", ())
     path = tmp_path / "a.csv"
     path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(600)))
     cli("ingest", DATA / "suzume.csv", "--dataset", "d")

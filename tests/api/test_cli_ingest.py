@@ -15,8 +15,8 @@ import api.output
 from api.remote import connect
 from api.settings import Settings
 from api.wiring import open_documents
+from ingest.batches import BATCH_RECORDS
 from ingest.export import custom_texts
-from ingest.imports import BATCH_RECORDS
 from ingest.jobs import Jobs
 from retrieval.errors import DatasetNotFound, DirectoryInUse
 from retrieval.library import lock_directory
@@ -451,6 +451,25 @@ def test_a_dry_run_looks_at_the_vectors_too(cli: Cli, tmp_path: Path) -> None:
     said = complaint(cli("ingest", DATA / "suzume.csv", "--dry-run", "--vectors", vectors))
 
     assert said.startswith("v.npy cannot be read as a .npy file: ")
+
+
+def test_a_dry_run_knows_the_mode(cli: Cli, tmp_path: Path) -> None:
+    """What the import would say of it, in the same words, and nothing if it would say nothing."""
+    path, other = tmp_path / "a.csv", tmp_path / "other" / "a.csv"
+    other.parent.mkdir()
+    for file in (path, other):
+        file.write_text("id,q,a\n1,2,3\n")
+
+    for options in (
+        ("--mode", "upsert", "--q", "q"),
+        ("--mode", "replace", "--vectors", path),
+        (other, "--mode", "replace"),
+    ):
+        said = complaint(cli("ingest", path, *options, "--dry-run"))
+        assert said == complaint(cli("ingest", path, *options, "--dataset", "d"))
+    assert json_of(cli("datasets", "list", "--json")) == []
+
+    assert cli("ingest", path, "--mode", "upsert", "--key", "id", "--q", "q", "--dry-run").code == 0
 
 
 # Folders

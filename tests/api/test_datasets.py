@@ -443,7 +443,8 @@ def test_search_reply_field_by_field(api: Api, sampled: Library) -> None:
     data = api.search("suzume", text, limit=40)
 
     assert list(data) == [
-        *("list", "duration", "limit", "searchMode", "usingReRank", "similarity", "usingSimilarityFilter")
+        *("list", "duration", "limit", "searchMode", "usingReRank", "similarity", "usingSimilarityFilter"),
+        *("filteredBy", "rerankModel", "phrasings", "notes"),
     ]
     assert re.fullmatch(r"\d+\.\d{3}s", data.pop("duration"))
     (quote,) = data.pop("list")
@@ -453,6 +454,10 @@ def test_search_reply_field_by_field(api: Api, sampled: Library) -> None:
         "usingReRank": False,
         "similarity": 0,
         "usingSimilarityFilter": True,
+        "filteredBy": "embedding",
+        "rerankModel": "",
+        "phrasings": [text],
+        "notes": [],
     }
     assert list(quote) == [
         *("id", "q", "a", "chunkIndex", "datasetId", "collectionId", "sourceName", "sourceId", "updateTime"),
@@ -549,7 +554,7 @@ def test_several_datasets_are_searched_together(api: Api) -> None:
         ({"limit": 20_001}, 422, "limit", "limit is 20001 tokens, it must be from 1 to 20000"),
         ({"similarity": 1.01}, 422, "similarity", "similarity is 1.01, it must be from 0 to 1"),
         ({"similarity": -0.01}, 422, "similarity", "similarity is -0.01, it must be from 0 to 1"),
-        ({"topK": 0}, 422, "topK", "top_k is 0, it must be at least 1"),
+        ({"topK": 0}, 422, "topK", "topK is 0, it must be at least 1"),
         ({"text": ""}, 422, "text", "the question is empty: give some text to search for"),
         ({"text": " \n\t"}, 422, "text", "the question is empty: give some text to search for"),
         ({"datasetId": None}, 422, "datasetId", "no dataset to search in was named"),

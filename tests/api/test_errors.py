@@ -31,6 +31,7 @@ EXPECTED = {
     "store_unavailable": (503, "server_error"),
     "embedder_unavailable": (503, "server_error"),
     "completion_failed": (502, "server_error"),
+    "rerank_failed": (502, "server_error"),
     "unauthorized": (401, "authentication_error"),
     "forbidden": (403, "permission_error"),
 }

@@ -135,6 +135,7 @@ def test_verify_finds_nothing_where_nothing_is(api: Api) -> None:
         "repairedBatches": 0,
         "orphansRemoved": 0,
         "differences": {},
+        "textDifferences": {},
         "passages": {"suzume": 57, "coffee": 57},
     }
 
@@ -155,6 +156,7 @@ def test_verify_tells_what_differs_and_mends_it(api: Api, sampled: Library) -> N
         "repairedBatches": 0,
         "orphansRemoved": 0,
         "differences": {"suzume": {**nothing, "surplus": gone}},
+        "textDifferences": {},
         "passages": {"suzume": 57 - gone, "coffee": 57},
     }
     assert again == {**found, "clean": True, "differences": {}}

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from api.schemas.imports import ImportForm, import_form
 from api.wiring import UPLOADS_FOLDER
+from ingest.batches import BATCH_RECORDS
 from ingest.chunking import ChunkOptions
-from ingest.imports import BATCH_RECORDS, import_file, queue_import
+from ingest.imports import import_file
 from ingest.jobs import MODES, ImportSettings
 from ingest.mapping import ColumnChoice
+from ingest.queueing import queue_import
 from ingest.rows import TableOptions
 from ingest.sources import Reading
 from retrieval.completion.extractive import ExtractiveCompletion
@@ -94,6 +96,14 @@ def begin(api: Api, dataset: str, file: str, content: bytes, **fields: Any) -> s
     assert list(data) == ["collectionId", "job"]
     job: str = data["job"]
     return job
+
+
+def wait_until_forgotten(api: Api, job: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while (response := api.get(f"{DATASETS}/job/detail", id=job)).status_code != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert error_of(response)["code"] == "job_not_found"
 
 
 def uploads(api: Api) -> list[Path]:
@@ -192,6 +202,9 @@ def test_forms_of_other_clients_are_taken(api: Api, dataset: str, fields: dict[s
         ({"mode": "merge"}, "mode"),
         ({"errors": "ignore"}, "errors"),
         ({"chunkSize": "big"}, "chunkSize"),
+        ({"chunkSize": 3}, "chunkSize"),
+        ({"chunkOverlap": 999}, "chunkOverlap"),
+        ({"chunkSplitter": "/(/"}, "chunkSplitter"),
         ({"hasHeader": "perhaps"}, "hasHeader"),
         ({"indexes": [["x"]]}, "indexes.0"),
         ({"q": "\ud800"}, "data"),
@@ -411,13 +424,41 @@ def test_a_dataset_that_is_deleted_ends_its_imports(api: Api, dataset: str, embe
 
     data_of(api.delete(f"{DATASETS}/delete", id=dataset))
     embedder.gate.set()
-    ended = over(lambda: detail(api, job))
 
-    assert ended["state"] == "failed"
-    assert ended["errorCode"] in ("dataset_not_found", "collection_not_found")
+    wait_until_forgotten(api, job)
     assert uploads(api) == []
     assert api.post(f"{DATASETS}/create", {"name": "new"}).status_code == 200
     assert records(api) == []
+
+
+def test_a_deleted_dataset_takes_its_jobs_along(api: Api, dataset: str) -> None:
+    content = b"q,a\n1,one\n,none\n"
+    gone = data_of(api.upload(dataset, "a.csv", content))["report"]["job"]
+    kept = data_of(api.upload(api.dataset_id("coffee"), "a.csv", content))["report"]["job"]
+
+    data_of(api.delete(f"{DATASETS}/delete", id=dataset))
+
+    assert error_of(api.get(f"{DATASETS}/job/detail", id=gone))["code"] == "job_not_found"
+    assert kept in [job["id"] for job in data_of(api.get(f"{DATASETS}/job/list"))]
+    assert list(api.service.library.data_dir.rglob(f"*{gone}*")) == []
+    assert api.get(f"{DATASETS}/job/rejects", id=kept).status_code == 200
+
+
+def test_a_deleted_collection_takes_its_jobs_along(api: Api, dataset: str, embedder: GatedEmbedder) -> None:
+    """Those that are over, and the one that runs."""
+    uploaded = data_of(api.upload(dataset, "a.csv", b"q,a\n1,one\n,none\n", name="same"))
+    other = data_of(api.upload(dataset, "b.csv", b"q,a\n1,one\n", idempotencyKey="b"))["report"]["job"]
+    embedder.gate.clear()
+    running = begin(api, dataset, "c.csv", table(600).encode(), name="same", mode="replace")
+    assert embedder.waiting.wait(PATIENCE_S)
+
+    data_of(api.delete(f"{DATASETS}/collection/delete", id=uploaded["collectionId"]))
+    embedder.gate.set()
+
+    wait_until_forgotten(api, running)
+    assert [job["id"] for job in data_of(api.get(f"{DATASETS}/job/list", datasetId=dataset))] == [other]
+    assert uploads(api) == []
+    assert records(api) == [("1", "one")]
 
 
 # Rejected rows

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ingest.imports import BATCH_RECORDS
+from ingest.batches import BATCH_RECORDS
 from tests.api.conftest import DATA
 from tests.api.processes import Server, finish, run, serving, start
 from tests.api.wire import DATASETS, bearer

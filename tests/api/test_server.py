@@ -494,6 +494,7 @@ def test_indexes_are_listed_verified_and_rebuilt_through_the_server(
         "repaired_batches": 0,
         "orphans_removed": 0,
         "differences": {},
+        "text_differences": {},
         "passages": {"suzume": 57},
     }
     assert (rebuilt["passages"], rebuilt["sealed"], rebuilt["flat"]) == (57, 57, 0)

@@ -10,6 +10,7 @@ from api.settings import PREFIX, Settings, read_settings
 from retrieval.completion import CompletionChoice
 from retrieval.embedding import EmbedderChoice
 from retrieval.errors import InvalidRequest
+from retrieval.rerank import RerankChoice
 
 VALUES = {
     "data_dir": "/srv/quotebase",
@@ -24,6 +25,9 @@ VALUES = {
     "completion_base_url": "http://chat/v1",
     "completion_api_key": "secret-3",
     "completion_timeout_s": "2.5",
+    "rerank_model": "rerank",
+    "rerank_url": "http://rerank/v1/rerank",
+    "rerank_key": "secret-4",
     "private_links": "true",
     "host": "::1",
     "port": "0",
@@ -60,6 +64,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.index_memory == 2 << 30
     assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
     assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
+    assert everything_set.rerank == RerankChoice("rerank", "http://rerank/v1/rerank", "secret-4")
     assert everything_set.private_links is True
     assert (everything_set.host, everything_set.port) == ("::1", 0)
     assert everything_set.log_level == "debug"
@@ -68,6 +73,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
 def test_secrets_are_not_shown(everything_set: Settings) -> None:
     assert "secret-" not in repr(everything_set)
     assert "secret-" not in str(everything_set)
+    assert "secret-" not in repr(everything_set.rerank)
 
 
 def test_without_an_environment_nothing_else_is_needed() -> None:
@@ -78,6 +84,7 @@ def test_without_an_environment_nothing_else_is_needed() -> None:
     assert settings.private_links is False
     assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)
     assert settings.completion == CompletionChoice("extractive", None, None, 60.0)
+    assert settings.rerank == RerankChoice("", "", "")
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-import retrieval.indexes
+import retrieval.background
 from retrieval.embedding.ready import to_unit_length
 from retrieval.errors import CollectionNotFound
 from retrieval.library import Library
@@ -295,7 +295,7 @@ class Worker:
 
 
 def main(data_dir: Path, log_path: Path, seed: int) -> None:
-    retrieval.indexes.FOLD_DELAY_S = FOLD_DELAY_S
+    retrieval.background.DELAY_S = FOLD_DELAY_S
     load = Load(data_dir, Log(log_path), seed)
     threads = [threading.Thread(target=Worker(load, place).run) for place in range(THREADS)]
     for thread in threads:

@@ -35,7 +35,7 @@ MODEL = ModelBinding("m", DIM, "f")
 SMALL = FoldPolicy(exact_limit=20, flat_share=1 / 16, removed_share=1 / 10)
 """More than 20 passages become a graph; 5 new or 5 removed ones are worth a fold."""
 
-FOLDS = "quotebase-folds"
+FOLDS = "quotebase-folding"
 """The thread that folds."""
 
 PATIENCE_S = 20.0
@@ -204,7 +204,7 @@ def ids_in(index: VectorIndex) -> list[int]:
 
 
 def stored_block(world: World, dataset: Dataset) -> PassageBlock:
-    (changes,) = drain(world.store, dataset.id, 0)
+    (changes,) = drain(world.store.changes_after, dataset.id, 0)
     return changes.added
 
 
@@ -287,7 +287,7 @@ def test_catching_up_in_steps_of_any_size(
         world.store.delete_records([alive.pop(passage_id) for passage_id in gone])
         copies.append(VectorIndex(DIM, DEFAULT_FOLDS))
         for index in copies:
-            for changes in drain(world.store, dataset.id, index.watermark, limit):
+            for changes in drain(world.store.changes_after, dataset.id, index.watermark, limit):
                 index.apply(changes)
                 assert max(len(changes.added), len(changes.removed)) <= limit
             assert ids_in(index) == sorted(alive)

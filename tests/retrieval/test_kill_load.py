@@ -156,7 +156,7 @@ class Warnings(logging.Handler):
     """What the engine had to mend while the library was opened."""
 
     SIGNS = ("does not fit the store", "is not usable", "lacks a file", "not of this store", "repaired")
-    WRONG = ("could not be folded", "cannot be written")
+    WRONG = ("folding the index", "cannot be written")
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

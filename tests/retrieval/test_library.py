@@ -22,7 +22,8 @@ from retrieval.errors import (
     RecordNotFound,
     StoreUnavailable,
 )
-from retrieval.library import FIRST_CANDIDATES, Library, lock_directory
+from retrieval.library import Library, lock_directory
+from retrieval.search import FIRST_CANDIDATES
 from retrieval.store.sqlite import SqliteStore
 from retrieval.tokens import count_tokens
 from retrieval.types import (

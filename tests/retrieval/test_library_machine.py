@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from retrieval import indexes
+from retrieval import background
 from retrieval.additions import Replacement, join
 from retrieval.errors import CollectionNotFound
 from retrieval.library import Library
@@ -105,7 +105,7 @@ class LibraryMachine(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         # What is due waits until it is asked for, so that each run of an example is the same.
-        self.patch.setattr(indexes, "FOLD_DELAY_S", 3600.0)
+        self.patch.setattr(background, "DELAY_S", 3600.0)
         self.crash = Crash()
         note_snapshots(self.patch, self.crash)
         self.warnings = Warnings()
@@ -445,7 +445,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_went_wrong_in_silence(self) -> None:
         """A fold that failed, a snapshot that was not written; without a crash, one that does not fit."""
-        wrong = ["could not be folded", "cannot be written", "not of this store"]
+        wrong = ["folding the index", "cannot be written", "not of this store"]
         if not self.has_crashed:
             wrong += ["does not fit the store", "is not usable", "lacks a file"]
         assert not [one for one in self.warnings.messages if any(sign in one for sign in wrong)]

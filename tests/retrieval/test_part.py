@@ -132,29 +132,46 @@ def test_vectors_that_differ_in_one_bit_are_no_twins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "keys", "is_removed", "nodes"),
+    ("ids", "keys", "is_removed", "nodes", "width"),
     [
-        (4, 5, 5, 0),
-        (5, 4, 5, 0),
-        (5, 5, 4, 0),
-        (5, 5, 6, 0),
-        (5, 5, 5, 4),
-        (5, 5, 5, 6),
-        (6, 6, 6, 0),
-        (0, 0, 0, 0),
+        (4, 5, 5, 0, DIM),
+        (5, 4, 5, 0, DIM),
+        (5, 5, 4, 0, DIM),
+        (5, 5, 6, 0, DIM),
+        (5, 5, 5, 4, DIM),
+        (5, 5, 5, 6, DIM),
+        (6, 6, 6, 0, DIM),
+        (0, 0, 0, 0, DIM),
+        (5, 5, 5, 0, DIM - 1),
+        (5, 5, 5, 0, 1),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(ids: int, keys: int, is_removed: int, nodes: int) -> None:
+def test_columns_that_do_not_fit_are_refused(
+    ids: int, keys: int, is_removed: int, nodes: int, width: int
+) -> None:
     codes = Codes(DIM)
     codes.append(unit_rows(5, 4, DIM).astype(np.float16))
-    with pytest.raises(ValueError, match=r"one length|vectors for"):
+    with pytest.raises(ValueError, match=r"one length|vectors for|wide"):
         Part.of_rows(
             codes,
             np.arange(ids),
             np.ones(keys, dtype=np.int64),
             np.zeros(is_removed, dtype=np.bool_),
             np.arange(nodes, dtype=np.int32),
+            np.zeros(width),
         )
+
+
+@pytest.mark.parametrize("codes", [Codes(DIM), with_graph(DIM)], ids=["flat", "graph"])
+def test_the_sum_is_that_of_what_can_be_found(codes: Codes) -> None:
+    rows = np.repeat(unit_rows(40, 6, DIM), 2, axis=0).astype(np.float16)
+    part = filled(codes, block(rows[:50]))
+    part.remove(part.ids[10:30:3])
+    part.append(block(rows[50:], first_id=100))
+    part.remove(np.array([100, 100, 7_000]))
+    left = np.concatenate([found.embeddings for found in part.blocks(9)])
+    assert len(left) == len(part) == 80 - 8
+    assert part.embedding_sum.tolist() == left.sum(axis=0, dtype=np.float64).tolist()
 
 
 def test_memory_is_counted(small: Part) -> None:
@@ -436,7 +453,12 @@ def labelled(request: pytest.FixtureRequest, graph: Codes) -> tuple[Part, Passag
     keys = nested_keys(LAYOUTS[request.param](rows.astype(np.float32)))
     passages = block(rows, first_id=3, collections=keys)
     part = Part.of_rows(
-        graph, passages.ids, keys, np.zeros(len(rows), dtype=np.bool_), np.empty(0, dtype=np.int32)
+        graph,
+        passages.ids,
+        keys,
+        np.zeros(len(rows), dtype=np.bool_),
+        np.empty(0, dtype=np.int32),
+        rows.sum(axis=0, dtype=np.float64),
     )
     part.codes.effort = 64
     assert is_walked(part)
@@ -479,7 +501,12 @@ def test_a_filter_that_denies_the_nearest_finds_those_behind(
         keys = np.where(ranks < nearest_denied, 1, 2)
         passages = block(rows, collections=keys)
         part = Part.of_rows(
-            graph, passages.ids, keys, np.zeros(len(rows), dtype=np.bool_), np.empty(0, dtype=np.int32)
+            graph,
+            passages.ids,
+            keys,
+            np.zeros(len(rows), dtype=np.bool_),
+            np.empty(0, dtype=np.int32),
+            rows.sum(axis=0, dtype=np.float64),
         )
         hits = hits_of(part, query, 10, CollectionFilter(frozenset({1}), is_denial=True))
         left = take(passages, keys == 2)

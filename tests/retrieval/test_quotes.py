@@ -1,6 +1,7 @@
 """Repeats, threshold and budgets: pure steps from candidates to quotes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.quotes import Budgeted, apply_budget, apply_similarity, content_key, drop_repeats
+from retrieval.quotes import Budgets, Repeats, content_key
 from retrieval.types import Quote, Record, Score
 
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
@@ -26,8 +27,27 @@ def costing(*tokens: int) -> list[Quote]:
     return [quote(f"q{place}", tokens=cost) for place, cost in enumerate(tokens)]
 
 
-def costs(budgeted: Budgeted) -> list[int]:
-    return [kept.record.tokens for kept in budgeted.quotes]
+def costs(budgets: Budgets) -> list[int]:
+    return [kept.record.tokens for kept in budgets.kept]
+
+
+def distinct(quotes: Sequence[Quote]) -> list[Quote]:
+    repeats = Repeats()
+    return [one for one in quotes if repeats.find(one) is None]
+
+
+def decided(
+    quotes: Sequence[Quote], limit: int = 1000, top_k: int | None = None, per_source: int | None = None
+) -> tuple[Budgets, list[str]]:
+    budgets = Budgets(0.0, "embedding", limit, top_k, per_source)
+    return budgets, [budgets.decide(one).dropped_by for one in quotes]
+
+
+def above(quotes: Sequence[Quote], similarity: float) -> list[Quote]:
+    budgets = Budgets(similarity, "embedding", 1000)
+    for one in quotes:
+        budgets.decide(one)
+    return budgets.kept
 
 
 # Repeats
@@ -72,23 +92,34 @@ def test_the_best_of_each_content_stays_in_its_place() -> None:
         quote("prices", "10", score=0.5),
         quote("Prices", "(10)", score=0.4),
     ]
-    assert list(drop_repeats(quotes)) == [quotes[0], quotes[1], quotes[3], quotes[4]]
+    assert distinct(quotes) == [quotes[0], quotes[1], quotes[3], quotes[4]]
+
+
+def test_a_repeat_says_of_which() -> None:
+    repeats = Repeats()
+    first, again = quote("Prices?", "10"), quote("prices", "10")
+    same = quote("Prices", "10!")
+    assert (repeats.find(first), repeats.find(again)) == (None, None)
+    decision = repeats.find(same)
+    assert decision is not None
+    assert (decision.quote, decision.dropped_by) == (same, "repeat")
+    assert first.record.id in decision.detail
 
 
 def test_no_quotes_no_repeats() -> None:
-    assert list(drop_repeats([])) == []
+    assert distinct([]) == []
 
 
 @given(st.lists(st.text("ab?! ", max_size=3)))
 def test_dropping_repeats_keeps_the_first_of_each_key_and_is_idempotent(texts: list[str]) -> None:
     quotes = [quote(text) for text in texts]
-    kept = list(drop_repeats(quotes))
+    kept = distinct(quotes)
     keys = [content_key(one.record) for one in kept]
     assert len(set(keys)) == len(keys)
     assert set(keys) == {content_key(one.record) for one in quotes}
     first = {content_key(one.record): one for one in reversed(quotes)}
     assert kept == [one for place, one in enumerate(quotes) if one is first[keys_of(quotes)[place]]]
-    assert list(drop_repeats(kept)) == kept
+    assert distinct(kept) == kept
 
 
 def keys_of(quotes: Sequence[Quote]) -> list[str]:
@@ -101,17 +132,30 @@ def keys_of(quotes: Sequence[Quote]) -> list[str]:
 def test_similarity_is_inclusive() -> None:
     just_below, just_above = (float(np.nextafter(0.7, direction)) for direction in (0, 1))
     quotes = [quote(score=score) for score in (1.0, just_above, 0.7, just_below, 0.0)]
-    assert list(apply_similarity(quotes, just_above)) == quotes[:2]
-    assert list(apply_similarity(quotes, 0.7)) == quotes[:3]
-    assert list(apply_similarity(quotes, just_below)) == quotes[:4]
-    assert list(apply_similarity(quotes, 0.0)) == quotes
-    assert list(apply_similarity(quotes, 1.0)) == quotes[:1]
+    assert above(quotes, just_above) == quotes[:2]
+    assert above(quotes, 0.7) == quotes[:3]
+    assert above(quotes, just_below) == quotes[:4]
+    assert above(quotes, 0.0) == quotes
+    assert above(quotes, 1.0) == quotes[:1]
 
 
-def test_the_first_score_decides() -> None:
-    reranked = Quote(record("q"), "collection", (Score("rerank", 0.2, 0), Score("embedding", 0.9, 3)), 1)
+def test_the_score_that_is_filtered_decides() -> None:
+    reranked = Quote(record("q"), "collection", (Score("reRank", 0.2, 0), Score("embedding", 0.9, 3)), 1)
     assert reranked.score == 0.2
-    assert list(apply_similarity([reranked], 0.5)) == []
+    for filtered_by, dropped_by in (("reRank", "similarity"), ("embedding", ""), (None, "")):
+        budgets = Budgets(0.5, filtered_by, 1000)  # type: ignore[arg-type]
+        assert budgets.decide(reranked).dropped_by == dropped_by
+
+
+def test_a_quote_without_the_score_is_kept() -> None:
+    found_by_words = Quote(record("q"), "collection", (Score("rrf", 0.01, 0), Score("fullText", 9.0, 0)), 1)
+    assert Budgets(1.0, "embedding", 1000).decide(found_by_words).dropped_by == ""
+
+
+def test_what_the_threshold_drops_takes_no_room() -> None:
+    quotes = [quote("a", score=0.1, tokens=90), quote("b", score=0.9, tokens=90)]
+    budgets = Budgets(0.5, "embedding", 100)
+    assert [budgets.decide(one).dropped_by for one in quotes] == ["similarity", ""]
 
 
 # Budgets
@@ -141,8 +185,8 @@ def test_the_first_score_decides() -> None:
     ],
 )
 def test_budget(tokens: list[int], limit: int, top_k: int | None, kept: list[int], is_full: bool) -> None:
-    budgeted = apply_budget(costing(*tokens), limit, top_k)
-    assert (costs(budgeted), budgeted.is_full) == (kept, is_full)
+    budgets, _ = decided(costing(*tokens), limit, top_k)
+    assert (costs(budgets), budgets.is_full) == (kept, is_full)
 
 
 token_lists = st.lists(st.integers(1, 60), max_size=12)
@@ -153,8 +197,10 @@ top_ks = st.none() | st.integers(1, 14)
 @given(token_lists, limits, top_ks)
 def test_budget_keeps_the_longest_prefix_that_fits(tokens: list[int], limit: int, top_k: int | None) -> None:
     quotes = costing(*tokens)
-    kept = apply_budget(quotes, limit, top_k).quotes
-    assert kept == tuple(quotes[: len(kept)])
+    budgets, dropped_by = decided(quotes, limit, top_k)
+    kept = budgets.kept
+    assert kept == quotes[: len(kept)]
+    assert dropped_by == [""] * len(kept) + dropped_by[-1:] * (len(quotes) - len(kept))
     assert bool(kept) == bool(quotes)
     assert len(kept) == 1 or sum(tokens[: len(kept)]) <= limit
     assert top_k is None or len(kept) <= top_k
@@ -166,79 +212,37 @@ def test_budget_keeps_the_longest_prefix_that_fits(tokens: list[int], limit: int
 def test_more_candidates_cannot_change_what_is_full(
     tokens: list[int], more: list[int], limit: int, top_k: int | None
 ) -> None:
-    budgeted = apply_budget(costing(*tokens), limit, top_k)
-    with_more = apply_budget(costing(*tokens, *more), limit, top_k)
-    if budgeted.is_full:
-        assert with_more == budgeted
+    budgets, _ = decided(costing(*tokens), limit, top_k)
+    with_more, _ = decided(costing(*tokens, *more), limit, top_k)
+    if budgets.is_full:
+        assert with_more.kept == budgets.kept
     else:
-        assert with_more.quotes[: len(budgeted.quotes)] == budgeted.quotes
+        assert with_more.kept[: len(budgets.kept)] == budgets.kept
         # It was worth looking further: the cheapest quote would have been taken.
-        assert costs(apply_budget(costing(*tokens, 1), limit, top_k)) == [*tokens, 1]
+        assert costs(decided(costing(*tokens, 1), limit, top_k)[0]) == [*tokens, 1]
 
 
-# Laziness: a step asks for no more than it needs, because each further quote is read from the store
+def test_each_budget_says_so() -> None:
+    assert decided(costing(40, 30, 20), 60)[1] == ["", "limit", "limit"]
+    assert decided(costing(40, 30, 20), 70)[1] == ["", "", "limit"]
+    assert decided(costing(40, 30, 20), 1000, 1)[1] == ["", "topK", "topK"]
 
 
-class Counted:
-    """Quotes that count how many of them were asked for."""
-
-    def __init__(self, quotes: Sequence[Quote]) -> None:
-        self._quotes = quotes
-        self.asked = 0
-
-    def __iter__(self) -> Iterator[Quote]:
-        for one in self._quotes:
-            self.asked += 1
-            yield one
+def of(collection_id: str, q: str) -> Quote:
+    one = quote(q)
+    return replace(one, record=replace(one.record, collection_id=collection_id))
 
 
-@pytest.mark.parametrize(
-    ("limit", "top_k", "asked"),
-    [
-        (1000, 1, 1),
-        (1000, 3, 3),
-        (1000, None, 6),
-        (20, None, 2),
-        (19, None, 2),
-        (21, None, 3),
-        (10, None, 1),
-        (9, None, 1),
-    ],
-)
-def test_a_budget_asks_for_nothing_behind_the_quote_that_fills_it(
-    limit: int, top_k: int | None, asked: int
-) -> None:
-    source = Counted(costing(10, 10, 10, 10, 10, 10))
-    apply_budget(source, limit, top_k)
-    assert source.asked == asked
-
-
-def test_nothing_is_asked_for_before_somebody_wants_it() -> None:
-    source = Counted([quote(f"q{number}") for number in range(4)])
-    steps = apply_similarity(drop_repeats(source), 0.5)
-    assert source.asked == 0
-    next(steps)
-    assert source.asked == 1
-
-
-def test_repeats_and_what_is_below_the_threshold_are_asked_for_only_up_to_the_next_that_counts() -> None:
-    quotes = [
-        quote("a", score=0.9),
-        quote("a!", score=0.8),
-        quote("b", score=0.25),
-        quote("c", score=0.75),
-        quote("d", score=0.7),
+def test_per_source_lets_others_through() -> None:
+    quotes = [of("a", "1"), of("a", "2"), of("b", "3"), of("a", "4"), of("b", "5"), of("b", "6")]
+    budgets, dropped_by = decided(quotes, per_source=2)
+    assert dropped_by == ["", "", "", "perSource", "", "perSource"]
+    assert not budgets.is_full
+    assert decided(quotes, top_k=3, per_source=1)[1] == [
+        "",
+        "perSource",
+        "",
+        "perSource",
+        "perSource",
+        "perSource",
     ]
-    source = Counted(quotes)
-    steps = apply_similarity(drop_repeats(source), 0.5)
-    assert next(steps) is quotes[0]
-    assert source.asked == 1
-    assert next(steps) is quotes[3]
-    assert source.asked == 4
-
-
-def test_the_whole_line_of_steps_stops_with_the_budget() -> None:
-    source = Counted([quote("same"), quote("same!"), quote("other"), quote("third"), quote("fourth")])
-    budgeted = apply_budget(apply_similarity(drop_repeats(source), 0.0), 1000, 2)
-    assert [kept.record.q for kept in budgeted.quotes] == ["same", "other"]
-    assert source.asked == 3

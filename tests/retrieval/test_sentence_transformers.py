@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from retrieval.embedding.sentence_transformers import SentenceTransformersEmbedd
 from retrieval.errors import EmbedderUnavailable
 from tests.retrieval.test_embedding import TEXTS, cosines
 
-pytestmark = [
+NEEDS_TORCH = [
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None
         or importlib.util.find_spec("sentence_transformers") is None,
@@ -23,18 +24,16 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
+pytestmark = NEEDS_TORCH
 
 POSITIONS = 48
 LINES = ["query: passage: how do I store coffee beans in a jar for four weeks", "咖啡豆怎么保存 放在密封罐里"]
 
 
-def save_model(folder: Path, seed: int) -> Path:
-    """Two layers of random weights and a tokenizer trained on two lines, with prompts."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+def save_tokenizer(folder: Path) -> int:
+    """One that is trained on two lines; how many tokens it has."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -43,21 +42,33 @@ def save_model(folder: Path, seed: int) -> Path:
     trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(special.values()))
     tokenizer.train_from_iterator(LINES, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=POSITIONS, **special)
+    wrapped.save_pretrained(folder)
+    return int(tokenizer.get_vocab_size())
+
+
+def save_model(folder: Path, seed: int) -> Path:
+    """Two layers of random weights, a tokenizer and prompts."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    bert = folder / "bert"
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=save_tokenizer(bert),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=POSITIONS,
     )
-    bert = folder / "bert"
     BertModel(config).save_pretrained(bert)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=POSITIONS, **special)
-    wrapped.save_pretrained(bert)
     model = SentenceTransformer(
         modules=[Transformer(str(bert)), Pooling(32)],
         prompts={"query": "query: ", "document": "passage: "},
@@ -173,6 +184,12 @@ def test_damaged_weights_are_told(folder: Path, tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(EmbedderUnavailable, match="QUOTEBASE_EMBEDDING_MODEL"):
         SentenceTransformersEmbedder(str(copy))
+
+
+def test_missing_packages_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(EmbedderUnavailable, match="needs the packages sentence-transformers and torch"):
+        SentenceTransformersEmbedder(str(folder))
 
 
 @pytest.mark.model

@@ -493,7 +493,7 @@ def test_a_snapshot_from_beyond_the_store_is_refused(
     "change",
     [
         {"format": 1},
-        {"format": 3},
+        {"format": 2},
         {"count": 38},
         {"removed": 2},
         {"watermark": -1},

@@ -1,0 +1,90 @@
+"""What whole searches cost in each mode, and what the full-text index costs to make.
+
+The rows come with ready-made embeddings. Questions are those of the last rows, asked once with their
+embedding still to be made, and once more when it is remembered.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from benchmarks.corpus import read_passages
+from benchmarks.report import make_report
+from retrieval.batched import batched
+from retrieval.embedding import binding
+from retrieval.embedding.bundled import BundledEmbedder
+from retrieval.fulltext.index import FullTextIndex
+from retrieval.library import Library
+from retrieval.store import drain
+from retrieval.types import Dataset, RecordDraft, SearchMode, SearchRequest, StoredEmbeddings
+
+QUESTIONS = 1_000
+"""For each mode, so that none meets an embedding that another has made."""
+
+BATCH = 5_000
+
+Say = Callable[[str], None]
+
+
+def measure_search(
+    bulk: Path, embedder: BundledEmbedder, cache_dir: Path, most: int, say: Say
+) -> dict[str, Any]:
+    """Milliseconds of a search over ``most`` rows of a q/a table: p50 and p99 by mode."""
+    drafts, embeddings = read_passages(bulk, embedder, cache_dir, most, say)
+    with (
+        tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place,
+        Library.open(Path(place) / "data", embedder) as library,
+    ):
+        dataset = library.create_dataset("bulk")
+        _fill(library, dataset, drafts, embeddings)
+        say(f"{len(drafts):,} records are in")
+        results: dict[str, Any] = {"records": len(drafts), "full_text": _index(library, dataset, Path(place))}
+        library.load_index(dataset.id)
+        library.settle()
+        say("the indexes are made")
+        questions = [draft.q for draft in reversed(drafts)]
+        for mode, asked in zip(get_args(SearchMode), batched(questions, QUESTIONS), strict=False):
+            library.search(SearchRequest("warm up", (dataset.id,), mode=mode))
+            results[mode] = {
+                "with_embedding": _search(library, dataset, mode, asked),
+                "without": _search(library, dataset, mode, asked),
+            }
+            say(f"{mode}: {results[mode]}")
+    return make_report("speed search", binding(embedder), bulk, results)
+
+
+def _fill(
+    library: Library, dataset: Dataset, drafts: Sequence[RecordDraft], embeddings: StoredEmbeddings
+) -> None:
+    collection = library.ensure_collection(dataset.id, "bulk")
+    for start in range(0, len(drafts), BATCH):
+        library.add_records(collection, drafts[start : start + BATCH], embeddings[start : start + BATCH])
+
+
+def _index(library: Library, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """An index of its own, so that nothing else is timed."""
+    index = FullTextIndex(folder / "fulltext")
+    started = time.perf_counter()
+    for changes in drain(library.store.texts_after, dataset.id, 0):
+        index.apply([changes])
+    seconds = time.perf_counter() - started
+    return {
+        "passages_per_s": round(len(index) / seconds),
+        "disk_mb": round(index.nbytes / 1e6, 1),
+        "bytes_per_passage": round(index.nbytes / len(index)),
+    }
+
+
+def _search(
+    library: Library, dataset: Dataset, mode: SearchMode, questions: Sequence[str]
+) -> dict[str, float]:
+    taken = [
+        library.search(SearchRequest(text, (dataset.id,), limit=5_000, top_k=10, mode=mode)).seconds * 1000
+        for text in questions
+    ]
+    p50, p99 = np.percentile(taken, (50, 99))
+    return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}

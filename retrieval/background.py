@@ -1,0 +1,109 @@
+"""Upkeep of indexes while they are searched: one thread for each kind of work.
+
+Nothing here knows what the work is.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from retrieval.errors import QuotebaseError
+from retrieval.vectors.codes import stand_back
+
+logger = logging.getLogger(__name__)
+
+DELAY_S = 2.0
+"""How long a dataset that is due waits for more to come; a command may well end before."""
+
+
+class Stopped(Exception):
+    """The work under way was told to end."""
+
+
+class Background:
+    """A thread that does one kind of work for the datasets that are due, one after the other.
+
+    Args:
+        work: called with the id of a dataset, standing back behind searches.
+        name: of the work, for the log.
+    """
+
+    def __init__(self, work: Callable[[str], None], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._state = threading.Condition()
+        self._due: dict[str, None] = {}
+        self._is_busy = False
+        self._is_awaited = False
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, dataset_id: str) -> None:
+        """The dataset is due."""
+        with self._state:
+            if self._is_closed:
+                return
+            self._due.setdefault(dataset_id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"quotebase-{self._name}", daemon=True)
+                self._thread.start()
+            self._state.notify_all()
+
+    def check(self, _done: int, _total: int) -> None:
+        """Raises Stopped when the work under way has to end."""
+        if self._is_closed:
+            raise Stopped
+
+    def settle(self) -> None:
+        """Wait until nothing is due."""
+        with self._state:
+            self._is_awaited = True
+            self._state.notify_all()
+            self._state.wait_for(
+                lambda: self._is_closed or self._thread is None or not (self._due or self._is_busy)
+            )
+            self._is_awaited = False
+
+    def close(self) -> None:
+        """End the work under way at its next step."""
+        with self._state:
+            self._is_closed = True
+            self._state.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work_off()
+        finally:
+            with self._state:
+                # Ended by what nobody foresaw, it is started again by the next that is due.
+                self._thread = None
+                self._state.notify_all()
+
+    def _work_off(self) -> None:
+        stand_back()
+        while (dataset_id := self._next()) is not None:
+            try:
+                self._work(dataset_id)
+            except Stopped:
+                return
+            except (QuotebaseError, OSError, RuntimeError, MemoryError) as error:
+                logger.warning("%s the index of dataset %s failed: %s", self._name, dataset_id, error)
+            finally:
+                with self._state:
+                    self._is_busy = False
+                    self._state.notify_all()
+
+    def _next(self) -> str | None:
+        """The next dataset, some time after it became due; ``None`` at the end."""
+        with self._state:
+            self._state.wait_for(lambda: self._is_closed or self._due)
+            self._state.wait_for(lambda: self._is_closed or self._is_awaited, DELAY_S)
+            if self._is_closed:
+                return None
+            self._is_busy = True
+            dataset_id = next(iter(self._due))
+            del self._due[dataset_id]
+            return dataset_id

@@ -1,0 +1,256 @@
+"""One full-text index: BM25 over the passages of a dataset, in a folder of its own.
+
+tantivy ranks; what a term is comes from :mod:`.analysis`. A passage has two fields, its words and its
+grams, and its score is the sum of both. Passages that were removed go on counting in the statistics of
+terms until the index is made again, which is due when they are many. Everything that is specific to
+tantivy stays in this module, but for the look of its files.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from tantivy import DocAddress, Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
+
+from retrieval.errors import QuotebaseError
+from retrieval.fulltext.analysis import Terms, analyse, analyse_passage
+from retrieval.fulltext.files import check_files
+from retrieval.types import CollectionFilter, Hit, TextChanges
+
+FORMAT = "1 " + " ".join(version(package) for package in ("rjieba", "opencc", "pystemmer"))
+"""Of the terms in an index: one of another format cannot be searched with today's terms."""
+
+WRITER_BYTES = 32_000_000
+"""What a catch-up may take before it writes a segment."""
+
+SCORE_DECIMALS = 3
+"""Of a score. The sums behind equal scores differ in the last bits from segment to segment."""
+
+REMOVED_SHARE = 0.2
+REMOVED_LEAST = 1_000
+"""Removed passages, as a share of the rest and at least, that make an index worth making again."""
+
+_STATE = 0
+"""The id of the document that says how far the index is; passages have ids from 1 on."""
+
+
+class UnusableIndex(QuotebaseError):
+    """The folder holds no index of this format, or a damaged one; it can be made again from the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How far an index is: all changes up to ``watermark`` are in; ``added`` passages came in so far."""
+
+    watermark: int = 0
+    added: int = 0
+
+
+class FullTextIndex:
+    """The passages of one dataset by their terms.
+
+    One thread changes it at a time; searches go on meanwhile and see the state before or after.
+
+    Raises:
+        UnusableIndex: what is in the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        with _translated(folder):
+            damage = check_files(folder)
+            if damage:
+                raise UnusableIndex(f"the full-text index {folder} is damaged: {damage}")
+            self._index = Index(_SCHEMA, str(folder))
+            self._searcher = self._index.searcher()
+            self._state = self._read_state()
+
+    @property
+    def watermark(self) -> int:
+        """All changes up to this number of the store's sequence are in."""
+        return self._state.watermark
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether so much was removed that it should be made again."""
+        removed = self._state.added - len(self)
+        return removed >= max(REMOVED_LEAST, int(REMOVED_SHARE * len(self)))
+
+    @property
+    def nbytes(self) -> int:
+        """On disk."""
+        return sum(file.stat().st_size for file in self._folder.iterdir() if file.is_file())
+
+    def __len__(self) -> int:
+        # One of the documents is the state.
+        return max(0, self._searcher.num_docs - 1)
+
+    def apply(self, steps: Iterable[TextChanges]) -> None:
+        """Take in what happened in the store, in one commit; if that is cut off, nothing has changed."""
+        state = self._state
+        with _translated(self._folder):
+            writer = self._index.writer(heap_size=WRITER_BYTES, num_threads=1)
+            try:
+                for changes in steps:
+                    state = _take_in(writer, changes, state)
+                _delete(writer, [_STATE])
+                writer.add_document(_state_document(state))
+                writer.commit()
+            except BaseException:
+                writer.rollback()
+                raise
+            finally:
+                writer.wait_merging_threads()
+            self._index.reload()
+            self._searcher, self._state = self._index.searcher(), state
+
+    def _read_state(self) -> _State:
+        """Raises UnusableIndex if it is of another format."""
+        found = self._searcher.search(Query.term_query(_SCHEMA, "id", _STATE, "basic"), 1, count=False).hits
+        if not found:
+            if self._searcher.num_docs:
+                raise UnusableIndex(f"the full-text index {self._folder} does not say how far it is")
+            return _State()
+        stored = self._searcher.doc(found[0][1]).to_dict()
+        if stored["format"] != [FORMAT]:
+            raise UnusableIndex(f"the full-text index {self._folder} is of the format {stored['format'][0]}")
+        return _State(stored["watermark"][0], stored["added"][0])
+
+    def search(self, text: str, top_k: int, collections: CollectionFilter | None = None) -> list[Hit]:
+        """The passages that have terms of the text, best first, ties by ascending passage id.
+
+        Args:
+            top_k: most hits; at least 1.
+            collections: where to search; ``None`` for everywhere.
+        """
+        query = _query(analyse(text))
+        if query is None:
+            return []
+        if collections is not None:
+            query = _within(query, collections)
+        searcher, wanted = self._searcher, top_k
+        while True:
+            # One more than wanted tells whether the last one has equals that were cut off.
+            hits = _hits(searcher, query, wanted + 1)
+            if len(hits) <= wanted or hits[top_k - 1].score > hits[-1].score:
+                return hits[:top_k]
+            wanted *= 4
+
+    def scores(self, text: str, passage_ids: Sequence[int]) -> dict[int, float]:
+        """The score of each of the passages that has a term of the text."""
+        query = _query(analyse(text))
+        if query is None or not passage_ids:
+            return {}
+        query = _both(query, Query.term_set_query(_SCHEMA, "id", list(passage_ids)))
+        return {hit.passage_id: hit.score for hit in _hits(self._searcher, query, len(passage_ids))}
+
+    def passages(self) -> Iterator[tuple[int, int]]:
+        """(id, collection key) of all that is in, in no order."""
+        searcher = self._searcher
+        found = searcher.search(Query.all_query(), max(1, searcher.num_docs), count=False).hits
+        places = [place for _, place in found]
+        both = zip(_column(searcher, "id", places), _column(searcher, "collection", places), strict=True)
+        return ((passage_id, key) for passage_id, key in both if passage_id != _STATE)
+
+
+def _schema() -> Schema:
+    builder = SchemaBuilder()
+    # Signed: a deletion of an unsigned term deletes nothing, and says nothing.
+    builder.add_integer_field("id", indexed=True, fast=True)
+    builder.add_integer_field("collection", indexed=True, fast=True)
+    for field in ("words", "grams"):
+        # The terms come separated by spaces; there are none in a term.
+        builder.add_text_field(field, tokenizer_name="whitespace", index_option="freq")
+    builder.add_integer_field("watermark", stored=True)
+    builder.add_integer_field("added", stored=True)
+    builder.add_text_field("format", stored=True, tokenizer_name="raw", index_option="basic")
+    return builder.build()
+
+
+_SCHEMA = _schema()
+
+
+def _document(passage_id: int, collection_key: int, terms: Terms) -> Document:
+    document = Document()
+    document.add_integer("id", passage_id)
+    document.add_integer("collection", collection_key)
+    document.add_text("words", " ".join(terms.words))
+    document.add_text("grams", " ".join(terms.grams))
+    return document
+
+
+def _state_document(state: _State) -> Document:
+    document = Document()
+    document.add_integer("id", _STATE)
+    document.add_integer("collection", 0)
+    document.add_integer("watermark", state.watermark)
+    document.add_integer("added", state.added)
+    document.add_text("format", FORMAT)
+    return document
+
+
+def _take_in(writer: Any, changes: TextChanges, state: _State) -> _State:
+    """The state after the changes; what is in already is left out."""
+    rows = zip(
+        changes.added.ids.tolist(), changes.added.collection_keys.tolist(), changes.added.texts, strict=True
+    )
+    fresh = [row for row in rows if row[0] > state.watermark]
+    for passage_id, key, text in fresh:
+        writer.add_document(_document(passage_id, key, analyse_passage(text)))
+    if len(changes.removed):
+        _delete(writer, changes.removed.tolist())
+    return _State(max(state.watermark, changes.watermark), state.added + len(fresh))
+
+
+def _delete(writer: Any, ids: Sequence[int]) -> None:
+    writer.delete_documents_by_query(Query.term_set_query(_SCHEMA, "id", list(ids)))
+
+
+def _query(terms: Terms) -> Query | None:
+    """Any of the terms, each once; ``None`` if there are none."""
+    queries = [
+        (Occur.Should, Query.term_query(_SCHEMA, field, term, "freq"))
+        for field, found in (("words", terms.words), ("grams", terms.grams))
+        for term in dict.fromkeys(found)
+    ]
+    return Query.boolean_query(queries) if queries else None
+
+
+def _both(query: Query, condition: Query) -> Query:
+    """The query's scores, where the condition holds."""
+    return Query.boolean_query([(Occur.Must, query), (Occur.Must, Query.const_score_query(condition, 0.0))])
+
+
+def _within(query: Query, collections: CollectionFilter) -> Query:
+    keys = Query.term_set_query(_SCHEMA, "collection", sorted(collections.keys))
+    if collections.is_denial:
+        return Query.boolean_query([(Occur.Must, query), (Occur.MustNot, keys)])
+    return _both(query, keys)
+
+
+def _hits(searcher: Searcher, query: Query, count: int) -> list[Hit]:
+    found = searcher.search(query, count, count=False).hits
+    ids = _column(searcher, "id", [place for _, place in found])
+    hits = [
+        Hit(passage_id, round(score, SCORE_DECIMALS))
+        for passage_id, (score, _) in zip(ids, found, strict=True)
+    ]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
+
+
+def _column(searcher: Searcher, field: str, places: Sequence[DocAddress]) -> list[int]:
+    """The field of documents, all of which have it."""
+    return cast("list[int]", searcher.fast_field_values(field, list(places)))
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """tantivy's errors as one of ours."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UnusableIndex(f"the full-text index {folder} cannot be used: {error}") from error

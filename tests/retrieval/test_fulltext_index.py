@@ -91,15 +91,16 @@ def test_rare_terms_and_those_of_the_first_line_count_more(index: FullTextIndex)
             )
         ]
     )
-    assert ids(index.search("how to pay", 4)) == [1, 3, 2, 4] or ids(index.search("pay", 4)) == [1, 3]
-    assert ids(index.search("card", 4))[0] == 1
+    assert ids(index.search("pay", 4)) == [1, 3]
+    assert ids(index.search("how to pay", 4))[0] == 1
+    assert set(ids(index.search("how to pay", 4))) == {1, 2, 3, 4}
 
 
 def test_chinese_is_found_by_words_and_by_pairs(index: FullTextIndex) -> None:
     index.apply([step(texts("咖啡机怎么清洗？\n用清水", "茶壶怎么清洗？", "魑魅魍魉是什么", "咖啡豆\n保存"))])
     assert ids(index.search("咖啡機", 4)) == [1, 4]
     assert ids(index.search("魅魍", 4)) == [3]
-    assert ids(index.search("清洗咖啡机", 4))[:2] == [1, 2]
+    assert ids(index.search("怎么清洗茶壶", 4)) == [2, 1]
 
 
 def test_a_term_twice_in_the_question_counts_once(index: FullTextIndex) -> None:
@@ -328,19 +329,24 @@ def segment_files(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.iterdir()) if len(file.name.split(".")[0]) == 32]
 
 
+FOOTER = 96
+"""Bytes at the end of a file that are about it, at most."""
+
+
 def damaged_copies(folder: Path, where: Path) -> Iterator[tuple[str, Path]]:
     """Copies with one file of the index gone, empty, cut, or wrong in one bit."""
     for number, file in enumerate([*segment_files(folder), folder / "meta.json"]):
         content = file.read_bytes()
         flipped = bytearray(content)
-        flipped[number * 7919 % (len(content) - 8)] ^= 1 << number % 8
+        flipped[number * 7919 % max(1, len(content) - FOOTER)] ^= 1 << number % 8
         for how, damaged in {
             "gone": None,
             "empty": b"",
             "cut": content[: len(content) // 2],
             "flipped": bytes(flipped),
         }.items():
-            if how == "flipped" and file.name == "meta.json" or how == "gone" and file.name == "meta.json":
+            if file.name == "meta.json" and how in ("gone", "flipped"):
+                # Without its list an index is empty; a flipped letter of it may mean nothing.
                 continue
             copy = where / f"{number} {how}"
             shutil.copytree(folder, copy)

@@ -134,16 +134,19 @@ def test_searches_beside_exchanges_find_the_old_or_the_new(
     request = SearchRequest("kettle version", (collection.dataset_id,), 0.0, MAX_LIMIT, mode=mode)
     seen: list[list[str]] = []
     is_over = threading.Event()
+    has_searched = threading.Semaphore(0)
 
     def search() -> None:
         while not is_over.is_set():
             seen.append([quote.record.a for quote in library.search(request).quotes])
+            has_searched.release()
 
     searching = [threading.Thread(target=search) for _ in range(3)]
     for thread in searching:
         thread.start()
     for version in range(1, 20):
         exchange(library, collection, versions(version))
+        has_searched.acquire(timeout=60)
     is_over.set()
     for thread in searching:
         thread.join()

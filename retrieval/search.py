@@ -7,7 +7,7 @@ recalls are fused or reranked, ``POOL`` passages of each are looked at, whatever
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
@@ -147,14 +147,15 @@ class Searcher:
             )
         else:
             pool = at_one_moment(lambda missing: self._pool(request, places, phrasings, missing))
-            quotes, dropped = _without_repeats(pool)
+            dropped: list[Decision] = []
             if request.rerank:
-                quotes, beyond, reranked_by = self._reranked(request, phrasings[0], quotes, notes)
+                quotes, dropped = _without_repeats(pool)
+                pool, beyond, reranked_by = self._reranked(request, phrasings[0], quotes, notes)
                 dropped += beyond
             filtered_by = _filtered_by(request, reranked_by)
             similarity = self._similarity(request, datasets, reranked_by)
             budgets = _budgets(request, similarity, filtered_by)
-            outcome = _Outcome(budgets, [*map(budgets.decide, quotes), *dropped])
+            outcome = _Outcome(budgets, [*_decide(pool, budgets, request), *dropped])
         return Found(
             quotes=tuple(outcome.budgets.kept),
             similarity=similarity,
@@ -216,12 +217,8 @@ class Searcher:
         count = FIRST_CANDIDATES
         while True:
             hits = self._hits(channel, request.text, count, places, least)
-            repeats, budgets = Repeats(), _budgets(request, similarity, filtered_by)
-            decisions = []
-            for quote in self._quotes(hits, channel, missing):
-                decisions.append(repeats.find(quote) or budgets.decide(quote))
-                if budgets.is_full and not request.explain:
-                    break
+            budgets = _budgets(request, similarity, filtered_by)
+            decisions = _decide(self._quotes(hits, channel, missing), budgets, request)
             is_over = len(hits) < count or (filtered_by is not None and hits[-1].score < similarity)
             if budgets.is_full or is_over:
                 return _Outcome(budgets, decisions)
@@ -266,8 +263,8 @@ class Searcher:
         places: Sequence[Place],
         phrasings: Sequence[str],
         missing: list[int],
-    ) -> list[Quote]:
-        """The best quotes of all recalls together, best first."""
+    ) -> Iterable[Quote]:
+        """The best quotes of all recalls together, best first, made as they are asked for."""
         recalls = self._recalls(request, places, phrasings)
         if len(recalls) == 1:
             return list(self._quotes(_as_hits(recalls[0]), recalls[0].channel, missing))
@@ -276,7 +273,8 @@ class Searcher:
         if method == "scores":
             sources, recalls = self._completed(places[0], recalls, sources, missing)
         record_of = {passage_id: record.id for passage_id, (record, _) in sources.items()}
-        return [_to_quote(one, index, sources) for index, one in enumerate(fuse(recalls, record_of, method))]
+        fused = fuse(recalls, record_of, method)
+        return (_to_quote(one, index, sources) for index, one in enumerate(fused))
 
     def _recalls(
         self, request: SearchRequest, places: Sequence[Place], phrasings: Sequence[str]
@@ -432,7 +430,18 @@ def _budgets(request: SearchRequest, similarity: float, filtered_by: FilteredBy)
     return Budgets(similarity, filtered_by, request.limit, request.top_k, request.per_source)
 
 
-def _without_repeats(quotes: Sequence[Quote]) -> tuple[list[Quote], list[Decision]]:
+def _decide(quotes: Iterable[Quote], budgets: Budgets, request: SearchRequest) -> list[Decision]:
+    """What becomes of each quote: of all, if that is to be explained, else until a budget is full."""
+    repeats = Repeats()
+    decisions = []
+    for quote in quotes:
+        decisions.append(repeats.find(quote) or budgets.decide(quote))
+        if budgets.is_full and not request.explain:
+            break
+    return decisions
+
+
+def _without_repeats(quotes: Iterable[Quote]) -> tuple[list[Quote], list[Decision]]:
     """The best of each content, and decisions about the others."""
     repeats = Repeats()
     kept, dropped = [], []

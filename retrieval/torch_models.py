@@ -1,6 +1,7 @@
 """The one place that loads models with sentence-transformers, which is imported, torch with it, by the first of them.
 
-A folder is read without asking the network for anything. Code that comes with a model is not run.
+They compute in bf16 where the processor has it, on a GPU if there is one. A folder is read without
+asking the network for anything. Code that comes with a model is not run.
 """
 
 from pathlib import Path
@@ -19,9 +20,9 @@ class ModelError(Exception):
 
 
 def load_embedding_model(model: str) -> "SentenceTransformer":
-    """A folder's, or that of an id on the hub; in bf16 where the processor has it. Raises ModelError."""
-    loaded = _load("SentenceTransformer", model)
-    return loaded.bfloat16() if _is_bf16_fast(loaded.device.type) else loaded
+    """A folder's, or that of an id on the hub. Raises ModelError."""
+    loaded: SentenceTransformer = _load("SentenceTransformer", model)
+    return loaded
 
 
 def load_cross_encoder(model: str) -> "CrossEncoder":
@@ -50,11 +51,12 @@ def _load(kind: Literal["SentenceTransformer", "CrossEncoder"], model: str) -> A
             f"the model {model!r} needs the packages sentence-transformers and torch to be installed ({error})"
         ) from error
     try:
-        return getattr(sentence_transformers, kind)(model, local_files_only=Path(model).is_dir())
+        loaded = getattr(sentence_transformers, kind)(model, local_files_only=Path(model).is_dir())
     except Exception as error:
         # Four libraries take part, and raise whatever they like at a damaged file.
         line = " ".join(str(error).split())
         raise ModelError(f"the model {model!r} cannot be loaded ({line[:MAX_QUOTED]})") from error
+    return loaded.bfloat16() if _is_bf16_fast(loaded.device.type) else loaded
 
 
 def _has_head(architectures: list[str] | None) -> bool:

@@ -368,7 +368,12 @@ class SqliteStore:
             return _delete_records(db, record_ids)
 
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
-        return sorted(passage.id for group in self.passages_of(record_ids).values() for passage in group)
+        rows = self._rows(
+            f"""SELECT p.id FROM records r JOIN passages p ON p.record_key = r.key
+            WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+            json.dumps(list(record_ids)),
+        )
+        return [row[0] for row in rows]
 
     def passage_ids_in(self, collection_id: str) -> list[int]:
         rows = self._rows(

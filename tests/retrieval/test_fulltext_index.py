@@ -4,10 +4,9 @@ import math
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,19 +16,8 @@ from retrieval.fulltext import index as module
 from retrieval.fulltext.analysis import analyse_passage
 from retrieval.fulltext.files import check_files
 from retrieval.fulltext.index import REMOVED_LEAST, FullTextIndex, UnusableIndex
-from retrieval.types import CollectionFilter, Hit, TextBlock, TextChanges
-
-Rows = Mapping[int, tuple[int, str]]
-"""Collection key and text of passages, by id."""
-
-
-def step(rows: Rows = {}, removed: Iterable[int] = (), watermark: int | None = None) -> TextChanges:  # noqa: B006
-    ids = np.array(sorted(rows), dtype=np.int64)
-    keys = np.array([rows[passage_id][0] for passage_id in sorted(rows)], dtype=np.int64)
-    texts = tuple(rows[passage_id][1] for passage_id in sorted(rows))
-    gone = np.array(list(removed), dtype=np.int64)
-    end = max([0, *rows]) if watermark is None else watermark
-    return TextChanges(TextBlock(ids, keys, texts), gone, end, is_last=True)
+from retrieval.types import CollectionFilter, Hit, TextChanges
+from tests.retrieval.texts import Rows, step
 
 
 def texts(*lines: str, first_id: int = 1, key: int = 1) -> dict[int, tuple[int, str]]:

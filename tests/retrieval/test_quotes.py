@@ -1,8 +1,9 @@
-"""Repeats, threshold and budgets: pure steps from candidates to quotes."""
+"""Repeats, threshold and budgets: what becomes of each quote, and why."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,44 +11,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.quotes import Budgets, Repeats, content_key
-from retrieval.types import Quote, Record, Score
+from retrieval.types import Decision, Quote, Record, Score
 
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
 
-
-def record(q: str, a: str = "", tokens: int = 1) -> Record:
-    return Record(f"id of {q}", "dataset", "collection", q, a, 0, tokens, MOMENT)
+Dropped = Literal["", "repeat", "depth", "similarity", "limit", "topK", "perSource"]
 
 
-def quote(q: str = "q", a: str = "", tokens: int = 1, score: float = 0.5) -> Quote:
-    return Quote(record(q, a, tokens), "collection", (Score("embedding", score, 0),), 1)
+def record(q: str, a: str = "", tokens: int = 1, source: str = "collection") -> Record:
+    return Record(f"id of {q}", "dataset", source, q, a, 0, tokens, MOMENT)
+
+
+def quote(
+    q: str = "q", a: str = "", tokens: int = 1, score: float = 0.5, source: str = "collection"
+) -> Quote:
+    return Quote(record(q, a, tokens, source), source, (Score("embedding", score, 0),), 1)
 
 
 def costing(*tokens: int) -> list[Quote]:
     return [quote(f"q{place}", tokens=cost) for place, cost in enumerate(tokens)]
 
 
-def costs(budgets: Budgets) -> list[int]:
-    return [kept.record.tokens for kept in budgets.kept]
+def budgets(
+    limit: int = 1000, top_k: int | None = None, similarity: float = 0.0, per_source: int | None = None
+) -> Budgets:
+    return Budgets(similarity, "embedding", limit, top_k, per_source)
 
 
-def distinct(quotes: Sequence[Quote]) -> list[Quote]:
-    repeats = Repeats()
-    return [one for one in quotes if repeats.find(one) is None]
+def fates(decisions: Sequence[Decision]) -> list[Dropped]:
+    return [decision.dropped_by for decision in decisions]
 
 
-def decided(
-    quotes: Sequence[Quote], limit: int = 1000, top_k: int | None = None, per_source: int | None = None
-) -> tuple[Budgets, list[str]]:
-    budgets = Budgets(0.0, "embedding", limit, top_k, per_source)
-    return budgets, [budgets.decide(one).dropped_by for one in quotes]
+def decide(applied: Budgets, quotes: Sequence[Quote]) -> list[Dropped]:
+    decisions = [applied.decide(one) for one in quotes]
+    assert [decision.quote for decision in decisions] == list(quotes)
+    assert applied.kept == [decision.quote for decision in decisions if not decision.dropped_by]
+    assert all(bool(decision.detail) == bool(decision.dropped_by) for decision in decisions)
+    return fates(decisions)
 
 
-def above(quotes: Sequence[Quote], similarity: float) -> list[Quote]:
-    budgets = Budgets(similarity, "embedding", 1000)
-    for one in quotes:
-        budgets.decide(one)
-    return budgets.kept
+def costs(applied: Budgets) -> list[int]:
+    return [kept.record.tokens for kept in applied.kept]
 
 
 # Repeats
@@ -83,7 +87,7 @@ def test_records_that_differ_in_more_are_not_repeats(left: Record, right: Record
     assert content_key(left) != content_key(right)
 
 
-def test_the_best_of_each_content_stays_in_its_place() -> None:
+def test_the_best_of_each_content_is_no_repeat() -> None:
     quotes = [
         quote("Opening hours?", "9 to 5", score=0.9),
         quote("Prices?", "10", score=0.8),
@@ -92,38 +96,30 @@ def test_the_best_of_each_content_stays_in_its_place() -> None:
         quote("prices", "10", score=0.5),
         quote("Prices", "(10)", score=0.4),
     ]
-    assert distinct(quotes) == [quotes[0], quotes[1], quotes[3], quotes[4]]
-
-
-def test_a_repeat_says_of_which() -> None:
     repeats = Repeats()
-    first, again = quote("Prices?", "10"), quote("prices", "10")
-    same = quote("Prices", "10!")
-    assert (repeats.find(first), repeats.find(again)) == (None, None)
-    decision = repeats.find(same)
-    assert decision is not None
-    assert (decision.quote, decision.dropped_by) == (same, "repeat")
-    assert first.record.id in decision.detail
+    found = [repeats.find(one) for one in quotes]
+    assert [decision is not None for decision in found] == [False, False, True, False, False, True]
+    assert found[2] == Decision(quotes[2], "repeat", "says the same as id of Opening hours?")
+    assert found[5] == Decision(quotes[5], "repeat", "says the same as id of Prices?")
 
 
-def test_no_quotes_no_repeats() -> None:
-    assert distinct([]) == []
+def test_each_search_has_its_own_repeats() -> None:
+    assert Repeats().find(quote("a")) is None
+    assert Repeats().find(quote("a!")) is None
 
 
 @given(st.lists(st.text("ab?! ", max_size=3)))
-def test_dropping_repeats_keeps_the_first_of_each_key_and_is_idempotent(texts: list[str]) -> None:
-    quotes = [quote(text) for text in texts]
-    kept = distinct(quotes)
-    keys = [content_key(one.record) for one in kept]
-    assert len(set(keys)) == len(keys)
-    assert set(keys) == {content_key(one.record) for one in quotes}
-    first = {content_key(one.record): one for one in reversed(quotes)}
-    assert kept == [one for place, one in enumerate(quotes) if one is first[keys_of(quotes)[place]]]
-    assert distinct(kept) == kept
-
-
-def keys_of(quotes: Sequence[Quote]) -> list[str]:
-    return [content_key(one.record) for one in quotes]
+def test_exactly_the_first_of_each_content_is_no_repeat(texts: list[str]) -> None:
+    quotes = [quote(text) for text in dict.fromkeys(texts)]
+    repeats = Repeats()
+    first: dict[str, str] = {}
+    for one in quotes:
+        before = first.setdefault(content_key(one.record), one.record.id)
+        decision = repeats.find(one)
+        if before == one.record.id:
+            assert decision is None
+        else:
+            assert decision == Decision(one, "repeat", f"says the same as {before}")
 
 
 # Threshold
@@ -131,31 +127,41 @@ def keys_of(quotes: Sequence[Quote]) -> list[str]:
 
 def test_similarity_is_inclusive() -> None:
     just_below, just_above = (float(np.nextafter(0.7, direction)) for direction in (0, 1))
-    quotes = [quote(score=score) for score in (1.0, just_above, 0.7, just_below, 0.0)]
-    assert above(quotes, just_above) == quotes[:2]
-    assert above(quotes, 0.7) == quotes[:3]
-    assert above(quotes, just_below) == quotes[:4]
-    assert above(quotes, 0.0) == quotes
-    assert above(quotes, 1.0) == quotes[:1]
+    quotes = [quote(score=score) for score in (1.0, just_above, 0.7, just_below, 0.0, -0.5)]
+
+    def kept(similarity: float) -> int:
+        return decide(budgets(similarity=similarity), quotes).count("")
+
+    assert kept(just_above) == 2
+    assert kept(0.7) == 3
+    assert kept(just_below) == 4
+    assert kept(0.0) == 5
+    assert kept(1.0) == 1
+    assert kept(-0.5) == 6
 
 
-def test_the_score_that_is_filtered_decides() -> None:
-    reranked = Quote(record("q"), "collection", (Score("reRank", 0.2, 0), Score("embedding", 0.9, 3)), 1)
-    assert reranked.score == 0.2
-    for filtered_by, dropped_by in (("reRank", "similarity"), ("embedding", ""), (None, "")):
-        budgets = Budgets(0.5, filtered_by, 1000)  # type: ignore[arg-type]
-        assert budgets.decide(reranked).dropped_by == dropped_by
+def test_what_is_below_the_threshold_costs_nothing_and_says_so() -> None:
+    applied = budgets(limit=10, similarity=0.5)
+    low = quote(tokens=100, score=0.4321)
+    assert applied.decide(low) == Decision(low, "similarity", "embedding 0.4321 is below 0.5")
+    assert not applied.is_full
+    assert decide(applied, []) == []
+    assert applied.decide(quote(tokens=10)).dropped_by == ""
 
 
-def test_a_quote_without_the_score_is_kept() -> None:
-    found_by_words = Quote(record("q"), "collection", (Score("rrf", 0.01, 0), Score("fullText", 9.0, 0)), 1)
-    assert Budgets(1.0, "embedding", 1000).decide(found_by_words).dropped_by == ""
+def scored(*scores: tuple[str, float]) -> Quote:
+    return replace(quote(), scores=tuple(Score(type_, value, 0) for type_, value in scores))
 
 
-def test_what_the_threshold_drops_takes_no_room() -> None:
-    quotes = [quote("a", score=0.1, tokens=90), quote("b", score=0.9, tokens=90)]
-    budgets = Budgets(0.5, "embedding", 100)
-    assert [budgets.decide(one).dropped_by for one in quotes] == ["similarity", ""]
+def test_the_score_of_the_type_decides_wherever_it_stands() -> None:
+    fused = scored(("rrf", 0.01), ("reRank", 0.2), ("embedding", 0.9))
+    for filtered_by, dropped_by in (("embedding", ""), ("reRank", "similarity"), (None, "")):
+        applied = Budgets(0.5, filtered_by, 1000)
+        assert applied.decide(fused).dropped_by == dropped_by
+
+
+def test_a_quote_without_a_score_of_the_type_is_kept() -> None:
+    assert budgets(similarity=1.0).decide(scored(("rrf", 0.01), ("fullText", 3.0))).dropped_by == ""
 
 
 # Budgets
@@ -174,6 +180,7 @@ def test_what_the_threshold_drops_takes_no_room() -> None:
         ([40, 30, 20], 69, None, [40], True),
         ([40, 30, 20], 1, None, [40], True),
         ([500], 100, None, [500], True),
+        ([500, 1], 100, None, [500], True),
         ([100], 100, None, [100], True),
         ([99], 100, None, [99], False),
         ([50, 60, 10], 100, None, [50], True),
@@ -185,9 +192,66 @@ def test_what_the_threshold_drops_takes_no_room() -> None:
     ],
 )
 def test_budget(tokens: list[int], limit: int, top_k: int | None, kept: list[int], is_full: bool) -> None:
-    budgets, _ = decided(costing(*tokens), limit, top_k)
-    assert (costs(budgets), budgets.is_full) == (kept, is_full)
+    applied = budgets(limit, top_k)
+    decide(applied, costing(*tokens))
+    assert (costs(applied), applied.is_full) == (kept, is_full)
 
+
+def test_the_first_is_kept_though_it_exceeds_the_limit() -> None:
+    assert decide(budgets(limit=1), costing(500, 1, 1)) == ["", "limit", "limit"]
+
+
+def test_a_worse_quote_does_not_take_the_place_of_a_better_one_that_did_not_fit() -> None:
+    applied = budgets(limit=100)
+    decisions = [applied.decide(one) for one in costing(50, 60, 10)]
+    assert fates(decisions) == ["", "limit", "limit"]
+    assert decisions[1].detail == "with its 60 tokens there would be 110 of 100"
+    assert decisions[2].detail == "better quotes fill the 100 tokens"
+
+
+def test_top_k_says_so() -> None:
+    applied = budgets(top_k=2)
+    decisions = [applied.decide(one) for one in costing(5, 5, 5, 5)]
+    assert fates(decisions) == ["", "", "topK", "topK"]
+    assert decisions[2].detail == "2 quotes are better"
+
+
+def test_where_both_are_full_top_k_says_so() -> None:
+    assert decide(budgets(limit=10, top_k=2), costing(5, 5, 5)) == ["", "", "topK"]
+
+
+def test_below_the_threshold_is_said_also_when_all_is_full() -> None:
+    quotes = [quote("a", score=0.9), quote("b", score=0.8), quote("c", score=0.1)]
+    assert decide(budgets(top_k=1, similarity=0.5), quotes) == ["", "topK", "similarity"]
+
+
+# Sources
+
+
+def from_sources(*sources: str, tokens: int = 1) -> list[Quote]:
+    return [quote(f"q{place}", tokens=tokens, source=source) for place, source in enumerate(sources)]
+
+
+def test_one_source_gives_no_more_than_it_may() -> None:
+    applied = budgets(per_source=2)
+    decisions = [applied.decide(one) for one in from_sources("x", "x", "y", "x", "y", "y", "z")]
+    assert fates(decisions) == ["", "", "", "perSource", "", "perSource", ""]
+    assert decisions[3].detail == "2 quotes of its collection are better"
+    assert not applied.is_full
+
+
+def test_what_its_source_drops_takes_no_tokens_and_no_place() -> None:
+    quotes = from_sources("x", "x", "x", "y", "z", tokens=10)
+    assert decide(budgets(limit=20, per_source=1), quotes) == ["", "perSource", "perSource", "", "limit"]
+    assert decide(budgets(top_k=2, per_source=1), quotes) == ["", "perSource", "perSource", "", "topK"]
+
+
+def test_what_is_below_the_threshold_does_not_count_for_its_source() -> None:
+    quotes = [quote("a", score=0.1, source="x"), quote("b", score=0.9, source="x")]
+    assert decide(budgets(similarity=0.5, per_source=1), quotes) == ["similarity", ""]
+
+
+# Properties
 
 token_lists = st.lists(st.integers(1, 60), max_size=12)
 limits = st.integers(1, 200)
@@ -197,12 +261,12 @@ top_ks = st.none() | st.integers(1, 14)
 @given(token_lists, limits, top_ks)
 def test_budget_keeps_the_longest_prefix_that_fits(tokens: list[int], limit: int, top_k: int | None) -> None:
     quotes = costing(*tokens)
-    budgets, dropped_by = decided(quotes, limit, top_k)
-    kept = budgets.kept
+    applied = budgets(limit, top_k)
+    decide(applied, quotes)
+    kept = applied.kept
     assert kept == quotes[: len(kept)]
-    assert dropped_by == [""] * len(kept) + dropped_by[-1:] * (len(quotes) - len(kept))
     assert bool(kept) == bool(quotes)
-    assert len(kept) == 1 or sum(tokens[: len(kept)]) <= limit
+    assert len(kept) <= 1 or sum(tokens[: len(kept)]) <= limit
     assert top_k is None or len(kept) <= top_k
     if len(kept) < len(quotes) and len(kept) != top_k:
         assert sum(tokens[: len(kept) + 1]) > limit
@@ -212,37 +276,47 @@ def test_budget_keeps_the_longest_prefix_that_fits(tokens: list[int], limit: int
 def test_more_candidates_cannot_change_what_is_full(
     tokens: list[int], more: list[int], limit: int, top_k: int | None
 ) -> None:
-    budgets, _ = decided(costing(*tokens), limit, top_k)
-    with_more, _ = decided(costing(*tokens, *more), limit, top_k)
-    if budgets.is_full:
-        assert with_more.kept == budgets.kept
+    applied, with_more, with_one = (budgets(limit, top_k) for _ in range(3))
+    decide(applied, costing(*tokens))
+    decide(with_more, costing(*tokens, *more))
+    if applied.is_full:
+        assert with_more.kept == applied.kept
+        assert with_more.is_full
     else:
-        assert with_more.kept[: len(budgets.kept)] == budgets.kept
+        assert with_more.kept[: len(applied.kept)] == applied.kept
         # It was worth looking further: the cheapest quote would have been taken.
-        assert costs(decided(costing(*tokens, 1), limit, top_k)[0]) == [*tokens, 1]
+        decide(with_one, costing(*tokens, 1))
+        assert costs(with_one) == [*tokens, 1]
 
 
-def test_each_budget_says_so() -> None:
-    assert decided(costing(40, 30, 20), 60)[1] == ["", "limit", "limit"]
-    assert decided(costing(40, 30, 20), 70)[1] == ["", "", "limit"]
-    assert decided(costing(40, 30, 20), 1000, 1)[1] == ["", "topK", "topK"]
-
-
-def of(collection_id: str, q: str) -> Quote:
-    one = quote(q)
-    return replace(one, record=replace(one.record, collection_id=collection_id))
-
-
-def test_per_source_lets_others_through() -> None:
-    quotes = [of("a", "1"), of("a", "2"), of("b", "3"), of("a", "4"), of("b", "5"), of("b", "6")]
-    budgets, dropped_by = decided(quotes, per_source=2)
-    assert dropped_by == ["", "", "", "perSource", "", "perSource"]
-    assert not budgets.is_full
-    assert decided(quotes, top_k=3, per_source=1)[1] == [
-        "",
-        "perSource",
-        "",
-        "perSource",
-        "perSource",
-        "perSource",
+mixed_quotes = st.lists(
+    st.tuples(st.integers(1, 60), st.sampled_from("xyz"), st.sampled_from([0.2, 0.5, 0.8])), max_size=14
+).map(
+    lambda rows: [
+        quote(f"q{place}", tokens=tokens, score=score, source=source)
+        for place, (tokens, source, score) in enumerate(rows)
     ]
+)
+
+
+@given(mixed_quotes, limits, top_ks, st.none() | st.integers(1, 3), st.sampled_from([0.0, 0.5, 0.9]))
+def test_no_quote_is_dropped_in_favour_of_a_worse_one(
+    quotes: list[Quote], limit: int, top_k: int | None, per_source: int | None, similarity: float
+) -> None:
+    """The result is that of each rule alone, one after the other."""
+    decisions = decide(budgets(limit, top_k, similarity, per_source), quotes)
+    similar = [one for one in quotes if one.score >= similarity]
+    of_sources = [
+        one
+        for place, one in enumerate(similar)
+        if per_source is None
+        or [other.record.collection_id for other in similar[:place]].count(one.record.collection_id)
+        < per_source
+    ]
+    expected = of_sources[:1]
+    for one in of_sources[1:top_k]:
+        if sum(kept.record.tokens for kept in expected) + one.record.tokens > limit:
+            break
+        expected.append(one)
+    assert [one for one, fate in zip(quotes, decisions, strict=True) if not fate] == expected
+    assert decisions.count("similarity") == len(quotes) - len(similar)

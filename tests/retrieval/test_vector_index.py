@@ -369,6 +369,90 @@ def test_an_empty_index_tells_nothing() -> None:
     assert (len(part), watermark, contents(index).embeddings.shape) == (0, 0, (0, DIM))
 
 
+# Scores and the mean
+
+
+def mean_of(passages: PassageBlock) -> Embeddings:
+    return passages.embeddings.astype(np.float64).mean(axis=0).astype(np.float32)
+
+
+def test_the_mean_is_that_of_what_can_be_found(passages: PassageBlock) -> None:
+    index = index_of(passages)
+    np.testing.assert_array_equal(index.mean, mean_of(passages))
+    index.apply(removal(DIM, *passages.ids[:150]))
+    np.testing.assert_array_equal(index.mean, mean_of(take(passages, slice(150, None))))
+    index.apply(removal(DIM, *passages.ids[:150]))
+    np.testing.assert_array_equal(index.mean, mean_of(take(passages, slice(150, None))))
+    index.apply(addition(block(passages.embeddings[:9], first_id=1000)))
+    places = np.array([*range(9), *range(150, 200)])
+    np.testing.assert_array_equal(index.mean, mean_of(take(passages, places)))
+
+
+def test_the_mean_of_nothing_is_nothing(passages: PassageBlock) -> None:
+    assert VectorIndex(DIM, DEFAULT_FOLDS).mean.tolist() == [0.0] * DIM
+    index = index_of(passages)
+    index.apply(removal(DIM, *passages.ids))
+    assert (index.mean.tolist(), index.mean.dtype) == ([0.0] * DIM, np.float32)
+
+
+def test_the_mean_comes_back_from_a_snapshot(passages: PassageBlock, tmp_path: Path) -> None:
+    """Together with what came and went after it."""
+    model = ModelBinding("m", DIM, "f")
+    first = index_of(take(passages, slice(0, 120)))
+    first.apply(removal(DIM, *passages.ids[:20]))
+    save_snapshot(*first.exact_part(), model, tmp_path)
+    loaded = load_snapshot(tmp_path, model, 10_000, is_mapped=True)
+    assert loaded is not None
+    index = VectorIndex(DIM, DEFAULT_FOLDS, *loaded)
+    np.testing.assert_array_equal(index.mean, first.mean)
+    index.apply(addition(take(passages, slice(120, None)), removed=passages.ids[30:40]))
+    left = np.array([*range(20, 30), *range(40, 200)])
+    np.testing.assert_array_equal(index.mean, mean_of(take(passages, left)))
+
+
+def with_twins() -> PassageBlock:
+    """300 passages, each vector of which three share."""
+    return block(np.repeat(unit_rows(100, seed=7), 3, axis=0))
+
+
+def test_the_mean_of_a_graph_counts_every_twin() -> None:
+    twins = with_twins()
+    index = made.index_of(twins, SMALL_GRAPHS)
+    index.seal()
+    assert index.has_graph
+    assert len(index.sealed.codes) == 100
+    np.testing.assert_array_equal(index.mean, mean_of(twins))
+    index.apply(removal(DIM, *twins.ids[:10]))
+    np.testing.assert_array_equal(index.mean, mean_of(take(twins, slice(10, None))))
+    index.apply(addition(block(twins.embeddings[:5], first_id=1000)))
+    index.seal()
+    left = np.array([*range(5), *range(10, 300)])
+    np.testing.assert_allclose(index.mean, mean_of(take(twins, left)), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_scores_are_those_of_a_search_for_what_is_asked(is_sealed: bool) -> None:
+    twins = with_twins()
+    index = made.index_of(twins, SMALL_GRAPHS)
+    if is_sealed:
+        index.seal()
+    index.apply(removal(DIM, 2, 3))
+    index.apply(addition(block(twins.embeddings[:2], first_id=1000)))
+    query = unit_rows(1, seed=8)
+    everything = {hit.passage_id: hit.score for hit in index.search(query, 1000)[0]}
+    asked = np.array([1, 2, 3, 4, 150, 300, 301, 1000, 1001, 9999, 0, 4])
+    assert index.scores(query[0], asked) == pytest.approx(
+        {one: everything[one] for one in (1, 4, 150, 300, 1000, 1001)}, abs=TOLERANCE
+    )
+    assert index.scores(query[0], np.empty(0, dtype=np.int64)) == {}
+
+
+def test_scores_are_at_most_one() -> None:
+    # Rounded to fp16, unit rows can be longer than one.
+    index = index_of(block([[1.002, 0], [0.5, 0]]))
+    assert index.scores(np.array([1, 0], dtype=np.float32), np.array([1, 2])) == {1: 1.0, 2: 0.5}
+
+
 # Wrong widths
 
 

@@ -344,13 +344,13 @@ class Library:
         Args:
             attempt: notes the hits whose records were gone in the list that it is given.
         """
-        while True:
-            exchanges, missing = self._exchanges, list[int]()
-            found = attempt(missing)
-            if not missing or (exchanges == self._exchanges and exchanges % 2 == 0):
-                return found
-            with self._writing:
-                """The exchange is over."""
+        exchanges, missing = self._exchanges, list[int]()
+        found = attempt(missing)
+        if not missing or (exchanges == self._exchanges and exchanges % 2 == 0):
+            return found
+        # No further exchange can come across this one.
+        with self._writing:
+            return attempt([])
 
     # Upkeep
 

@@ -41,6 +41,8 @@ _LATIN_ACCENTS = regex.compile(r"(?<=[a-z])\p{M}+")
 _CLITICS = frozenset(("s", "t", "d", "m", "re", "ve", "ll"))
 """What English hangs on with an apostrophe."""
 
+CODE_DIGITS = 3
+
 LEAD_COUNTS = 3
 
 MAX_TERM = 100
@@ -87,6 +89,15 @@ def analyse_passage(text: str) -> Terms:
     first_line, _, others = text.partition("\n")
     lead, rest = analyse(first_line), analyse(others)
     return Terms(LEAD_COUNTS * lead.words + rest.words, LEAD_COUNTS * lead.grams + rest.grams)
+
+
+def codes(text: str) -> list[str]:
+    """The terms of what has three digits or more together with letters or marks, as AB-1204/x has.
+
+    What has fewer names a kind of thing rather than one: p53, B12, COVID-19.
+    """
+    runs = (word for _, word in _RUNS.findall(fold(text)) if sum(map(str.isdigit, word)) >= CODE_DIGITS)
+    return ["".join(_PARTS.findall(run)) for run in runs if not run.isdigit()]
 
 
 def fold(text: str) -> str:

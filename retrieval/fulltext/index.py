@@ -16,7 +16,7 @@ from typing import Any, cast
 from tantivy import DocAddress, Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
 
 from retrieval.errors import QuotebaseError
-from retrieval.fulltext.analysis import Terms, analyse, analyse_passage
+from retrieval.fulltext.analysis import Terms, analyse, analyse_passage, codes
 from retrieval.fulltext.files import check_files
 from retrieval.types import CollectionFilter, Hit, TextChanges
 
@@ -28,6 +28,9 @@ WRITER_BYTES = 32_000_000
 
 SCORE_DECIMALS = 3
 """Of a score. The sums behind equal scores differ in the last bits from segment to segment."""
+
+CODE_PASSAGES, CODE_SHARE = 3, 0.001
+"""A code that more passages have, or more than this share of them, names a kind of thing and not one."""
 
 REMOVED_SHARE = 0.2
 REMOVED_LEAST = 1_000
@@ -147,6 +150,12 @@ class FullTextIndex:
             return {}
         query = _both(query, Query.term_set_query(_SCHEMA, "id", list(passage_ids)))
         return {hit.passage_id: hit.score for hit in _hits(self._searcher, query, len(passage_ids))}
+
+    def knows_code_of(self, text: str) -> bool:
+        """Whether a code in the text is in few passages: one at least, ``CODE_PASSAGES`` or their share at most."""
+        most = max(CODE_PASSAGES, int(CODE_SHARE * len(self)))
+        counts = (self._searcher.doc_freq("words", code) for code in codes(text))
+        return any(1 <= count <= most for count in counts)
 
     def passages(self) -> Iterator[tuple[int, int]]:
         """(id, collection key) of all that is in, in no order."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from retrieval.fulltext.analysis import LEAD_COUNTS, MAX_TERM, analyse, analyse_passage, fold
+from retrieval.fulltext.analysis import LEAD_COUNTS, MAX_TERM, analyse, analyse_passage, codes, fold
 
 
 def words(text: str) -> list[str]:
@@ -190,3 +190,18 @@ def test_several_threads_stem_alike() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda first: words(" ".join(of(first, "ings"))), firsts))
     assert found == [of(first, "") for first in firsts]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("what is AB-1204/x?", ["ab1204x"]),
+        ("ＡＢ１２０４ 多少钱", ["ab1204"]),
+        ("1.2.3 and 12:30", ["123", "1230"]),
+        ("p53, B12, COVID-19, 1204, in 2026", []),
+        ("没有代码", []),
+        ("", []),
+    ],
+)
+def test_codes(text: str, found: list[str]) -> None:
+    assert codes(text) == found

@@ -1,16 +1,16 @@
 """Records and thresholds on the wire, as measuring a dataset needs them."""
 
 import json
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from api.schemas import Wire, wire_time
+from api.schemas.search import read_record
 from retrieval.calibration import JudgedSearch, Threshold
 from retrieval.heldout import HeldOut
 from retrieval.labels import Listed
-from retrieval.types import Record, SearchMode, now
+from retrieval.types import SearchMode, now
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -82,15 +82,4 @@ def record_line(listed: Listed) -> str:
 def listed_of(line: str) -> Listed:
     """The record of a line."""
     item = json.loads(line)
-    record = Record(
-        item["id"],
-        item["datasetId"],
-        item["collectionId"],
-        item["q"],
-        item["a"],
-        item["chunkIndex"],
-        item["tokens"],
-        datetime.fromisoformat(item["updateTime"]),
-        item["key"],
-    )
-    return Listed(record, tuple(item["indexes"]))
+    return Listed(read_record(item, item["key"]), tuple(item["indexes"]))

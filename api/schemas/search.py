@@ -230,8 +230,9 @@ def read_search(data: Mapping[str, Any], request: SearchRequest, model: ModelBin
     )
 
 
-def _quote(item: Mapping[str, Any]) -> Quote:
-    record = Record(
+def read_record(item: Mapping[str, Any], key: str = "") -> Record:
+    """The record of an item that has its fields."""
+    return Record(
         item["id"],
         item["datasetId"],
         item["collectionId"],
@@ -240,8 +241,12 @@ def _quote(item: Mapping[str, Any]) -> Quote:
         item["chunkIndex"],
         item["tokens"],
         datetime.fromisoformat(item["updateTime"]),
+        key,
     )
-    return Quote(record, item["sourceName"], _read_scores(item["score"]), passage_id=0)
+
+
+def _quote(item: Mapping[str, Any]) -> Quote:
+    return Quote(read_record(item), item["sourceName"], _read_scores(item["score"]), passage_id=0)
 
 
 def _read_scores(items: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:

@@ -12,7 +12,7 @@ from ingest.vectors import VectorFile, of_passages
 from retrieval.additions import Plan, Prepared
 from retrieval.types import Embeddings, RecordDraft
 
-BATCH_RECORDS = 512
+BATCH_RECORDS = 1024
 """Records of one commit: some seconds of embedding, which is what a kill can cost."""
 
 BATCH_VECTORS = 4096

@@ -10,24 +10,27 @@ BATCH_TOKENS = 16
 """What a batch costs beside its tokens, in tokens: 1.5 to 2 ms of inference, measured on two cores."""
 
 
-def batches_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
+def batches_by_length(
+    lengths: Sequence[int], max_tokens: int, batch_tokens: int = BATCH_TOKENS
+) -> Iterator[npt.NDArray[np.int64]]:
     """Positions of texts in batches, longest first, so that padding and batches together cost least.
 
     Args:
         lengths: tokens of each text.
         max_tokens: most tokens in a batch, padding included; a text longer than this is a batch
             by itself.
+        batch_tokens: what a batch costs beside its tokens, in tokens.
 
     Yields:
         Each position once; within a batch all are padded to the length of the first.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    starts = _cheapest_starts(np.asarray(lengths, dtype=np.int64)[order], max_tokens)
+    starts = _cheapest_starts(np.asarray(lengths, dtype=np.int64)[order], max_tokens, batch_tokens)
     for start, stop in pairwise([*starts, len(order)]):
         yield order[start:stop]
 
 
-def _cheapest_starts(lengths: npt.NDArray[np.int64], max_tokens: int) -> list[int]:
+def _cheapest_starts(lengths: npt.NDArray[np.int64], max_tokens: int, batch_tokens: int) -> list[int]:
     """Where the batches begin; ``lengths`` descend.
 
     The cheapest way to batch the first n texts ends in some last batch, before which is the cheapest
@@ -40,7 +43,7 @@ def _cheapest_starts(lengths: npt.NDArray[np.int64], max_tokens: int) -> list[in
         while first < count - 1 and lengths[first] * (count - first) > max_tokens:
             first += 1
         starts = np.arange(first, count)
-        totals = costs[starts] + BATCH_TOKENS + lengths[starts] * (count - starts)
+        totals = costs[starts] + batch_tokens + lengths[starts] * (count - starts)
         best = int(np.argmin(totals))
         costs[count], last_starts[count] = totals[best], first + best
     found: list[int] = []

@@ -11,6 +11,8 @@ whole runs at some 70 % of the processor's own ceiling for matrix products.
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 # Importing openvino reports its use to its makers unless this package cannot be imported.
@@ -22,7 +24,7 @@ import openvino as ov
 import openvino.opset13 as ops
 from tokenizers import Tokenizer
 
-from retrieval.embedding.batching import batches_by_length
+from retrieval.embedding.batching import BATCH_TOKENS, batches_by_length
 from retrieval.embedding.e5_file import E5Weights
 from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embeddings
@@ -31,9 +33,32 @@ MAX_BATCH_TOKENS = 1024
 """Tokens of one inference, some 150 ms on two cores: more is no faster, and a query beside an import waits
 for the inference under way."""
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 KEPT_SHAPES = 64
 """Shapes of batches whose kernels are kept. Of the 5,000 that OpenVINO keeps by default, an import of texts of
 all lengths meets so many that it takes 2 GB; with these it stays below 0.8 GB, and is no slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What batches should look like on a processor.
+
+    Args:
+        step: lengths are padded to multiples of it, up to what the model reads.
+        batch_tokens: what a batch costs beside its tokens, in tokens.
+    """
+
+    step: int
+    batch_tokens: int
+
+
+PLAIN = Pace(step=1, batch_tokens=BATCH_TOKENS)
+
+TILED = Pace(step=32, batch_tokens=200)
+"""Where matrices are multiplied in tiles (AMX) a length that fills them is read a quarter faster, a token, than the
+one beside it, and a shape that was not met lately costs 10 ms of making kernels. 4,096 texts of the bulk table on two
+cores: 18.2 s, against 24.7 s by ``PLAIN``; by 512 at a time 19.4 s, against 27.6 s."""
 
 _MASKED = np.float32(-10_000)
 
@@ -55,6 +80,7 @@ class OpenVinoEncoder:
         core = ov.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if has_bf16 else "f32"
+        self._pace = TILED if has_bf16 and _has_tiles() else PLAIN
         self._max_tokens = max_tokens
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
@@ -81,9 +107,10 @@ class OpenVinoEncoder:
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """(n, dim) float32, unit rows, in the order of ``texts``."""
         token_ids = [self._cut(ids) for ids in self._tokenize(texts)]
+        lengths = [self._padded(len(ids)) for ids in token_ids]
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
-        for batch in batches_by_length([len(ids) for ids in token_ids], MAX_BATCH_TOKENS):
-            embeddings[batch] = self._infer([token_ids[position] for position in batch])
+        for batch in batches_by_length(lengths, MAX_BATCH_TOKENS, self._pace.batch_tokens):
+            embeddings[batch] = self._infer([token_ids[position] for position in batch], lengths[batch[0]])
         return embeddings
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -97,9 +124,11 @@ class OpenVinoEncoder:
         """What the model takes of them, with the end token at the end."""
         return ids if len(ids) <= self._max_tokens else [*ids[: self._max_tokens - 1], ids[-1]]
 
-    def _infer(self, token_ids: Sequence[Sequence[int]]) -> Embeddings:
-        longest = max(map(len, token_ids))
-        ids = np.ones((len(token_ids), longest), dtype=np.int32)
+    def _padded(self, length: int) -> int:
+        return min(-(-length // self._pace.step) * self._pace.step, self._max_tokens)
+
+    def _infer(self, token_ids: Sequence[Sequence[int]], length: int) -> Embeddings:
+        ids = np.ones((len(token_ids), length), dtype=np.int32)
         mask = np.zeros_like(ids)
         for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = tokens
@@ -111,6 +140,13 @@ class OpenVinoEncoder:
         if not hasattr(self._requests, "own"):
             self._requests.own = self._model.create_infer_request()
         return self._requests.own
+
+
+def _has_tiles() -> bool:
+    """Whether the processor has AMX; where the system does not say, it counts as one that has not."""
+    with suppress(OSError):
+        return " amx_tile" in CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    return False
 
 
 class _Graph:

@@ -13,6 +13,7 @@ from api.cli import app
 from api.output import describe_differences, describe_index
 from api.settings import Settings
 from api.wiring import open_documents
+from ingest.batches import BATCH_RECORDS
 from retrieval.library import lock_directory
 from retrieval.types import EmbeddedDraft, IndexDifferences, IndexStatus, PassageDraft, RecordDraft
 from tests.api.commands import Cli, complaint, json_of
@@ -795,14 +796,14 @@ def test_an_import_that_fails_says_how_far_it_came(
     cli: Cli, endpoint: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest.refusals, "WAITS_S", ())
-    path = tmp_path / "a.csv"
-    path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(600)))
+    path, rows = tmp_path / "a.csv", BATCH_RECORDS + 88
+    path.write_text("q,a\n" + "".join(f"question {number},\n" for number in range(rows)))
     cli("ingest", DATA / "suzume.csv", "--dataset", "d")
     asked = len(endpoint.requests)
 
     def refuse_the_last(handler: Handler, body: Any) -> None:
-        """From row 512 on, and then a plain text, too."""
-        refused = {"quotebase", *(f"question {number}" for number in range(512, 600))}
+        """From the second batch on, and then a plain text, too."""
+        refused = {"quotebase", *(f"question {number}" for number in range(BATCH_RECORDS, rows))}
         (refusal(401) if refused & set(body["input"]) else well_behaved_embeddings)(handler, body)
 
     endpoint.script(*[refuse_the_last] * 100)
@@ -810,9 +811,11 @@ def test_an_import_that_fails_says_how_far_it_came(
     said = complaint(cli("ingest", path, "--dataset", "d"))
 
     endpoint.script_anew()
-    assert said.endswith(f"512 rows of {path} are done and safe; start the same import again to go on")
+    assert said.endswith(
+        f"{BATCH_RECORDS} rows of {path} are done and safe; start the same import again to go on"
+    )
     report = json_of(cli("ingest", path, "--dataset", "d", "--json"))
-    assert (report["read"], report["added"], report["unchanged"], report["embedded"]) == (600, 600, 0, 600)
+    assert (report["read"], report["added"], report["unchanged"], report["embedded"]) == (rows, rows, 0, rows)
     assert len(endpoint.requests) > asked
 
 

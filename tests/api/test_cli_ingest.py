@@ -641,15 +641,15 @@ def test_progress_is_in_lines_where_stderr_is_no_terminal(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api.output, "LOGGED_S", 0.0)
-    path = tmp_path / "a.csv"
-    path.write_text(table(600))
+    path, rows = tmp_path / "a.csv", BATCH_RECORDS + 88
+    path.write_text(table(rows))
 
     ran = cli("ingest", path, "--dataset", "d", "--json")
 
     lines = ran.err.splitlines()
-    assert (ran.code, json.loads(ran.out)["added"]) == (0, 600)
+    assert (ran.code, json.loads(ran.out)["added"]) == (0, rows)
     assert any(line.startswith("a.csv: ") and f", {BATCH_RECORDS} rows, " in line for line in lines)
-    assert lines[-1].startswith("a.csv: 100%, 600 rows, ")
+    assert lines[-1].startswith(f"a.csv: 100%, {rows} rows, ")
     assert lines[-1].endswith(" texts/s")
 
 

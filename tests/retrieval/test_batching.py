@@ -63,3 +63,9 @@ def test_no_other_cut_costs_less(lengths: list[int], max_tokens: int) -> None:
 def test_positions_index_an_array() -> None:
     (batch,) = batches_by_length([1, 2], 10)
     assert np.array(["short", "longer"])[batch].tolist() == ["longer", "short"]
+
+
+def test_what_a_batch_costs_decides_how_many_there_are() -> None:
+    lengths = [64, 64, 32, 32]
+    assert [len(batch) for batch in batches_by_length(lengths, 1000, 16)] == [2, 2]
+    assert [len(batch) for batch in batches_by_length(lengths, 1000, 200)] == [4]

@@ -2,13 +2,13 @@
 
 tantivy ranks; what a term is comes from :mod:`.analysis`. A passage has two fields, its words and its
 grams, and its score is the sum of both. Passages that were removed go on counting in the statistics of
-terms until the index is made again, which is due when they are many. Everything that is specific to
-tantivy stays in this module, but for the look of its files.
+terms until the index is made again, which is due at once while that is quick, and later when they are many.
+Everything that is specific to tantivy stays in this module, but for the look of its files.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -17,10 +17,10 @@ from tantivy import DocAddress, Document, Index, Occur, Query, Schema, SchemaBui
 
 from retrieval.errors import QuotebaseError
 from retrieval.fulltext.analysis import Terms, analyse, analyse_passage, codes
-from retrieval.fulltext.files import check_files
+from retrieval.fulltext.files import State, check_files, commit_number, read_state, write_state
 from retrieval.types import CollectionFilter, Hit, TextChanges
 
-FORMAT = "1 " + " ".join(version(package) for package in ("rjieba", "opencc", "pystemmer"))
+FORMAT = "2 " + " ".join(version(package) for package in ("rjieba", "opencc", "pystemmer"))
 """Of the terms in an index: one of another format cannot be searched with today's terms."""
 
 WRITER_BYTES = 32_000_000
@@ -32,24 +32,15 @@ SCORE_DECIMALS = 3
 CODE_PASSAGES, CODE_SHARE = 3, 0.001
 """A code that more passages have, or more than this share of them, names a kind of thing and not one."""
 
-REMOVED_SHARE = 0.2
-REMOVED_LEAST = 1_000
-"""Removed passages, as a share of the rest and at least, that make an index worth making again."""
+REMOVED_SHARE = 0.05
+"""Removed passages, as a share of the rest, that make an index worth making again."""
 
-_STATE = 0
-"""The id of the document that says how far the index is; passages have ids from 1 on."""
+QUICKLY_MADE = 20_000
+"""Passages of an index that is made again for any that is removed: two seconds of work."""
 
 
 class UnusableIndex(QuotebaseError):
     """The folder holds no index of this format, or a damaged one; it can be made again from the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """How far an index is: all changes up to ``watermark`` are in; ``added`` passages came in so far."""
-
-    watermark: int = 0
-    added: int = 0
 
 
 class FullTextIndex:
@@ -70,7 +61,7 @@ class FullTextIndex:
                 raise UnusableIndex(f"the full-text index {folder} is damaged: {damage}")
             self._index = Index(_SCHEMA, str(folder))
             self._searcher = self._index.searcher()
-            self._state = self._read_state()
+            self._state = self._checked(read_state(folder))
 
     @property
     def watermark(self) -> int:
@@ -81,7 +72,7 @@ class FullTextIndex:
     def is_worn(self) -> bool:
         """Whether so much was removed that it should be made again."""
         removed = self._state.added - len(self)
-        return removed >= max(REMOVED_LEAST, int(REMOVED_SHARE * len(self)))
+        return removed > (REMOVED_SHARE * len(self) if len(self) > QUICKLY_MADE else 0)
 
     @property
     def nbytes(self) -> int:
@@ -89,39 +80,37 @@ class FullTextIndex:
         return sum(file.stat().st_size for file in self._folder.iterdir() if file.is_file())
 
     def __len__(self) -> int:
-        # One of the documents is the state.
-        return max(0, self._searcher.num_docs - 1)
+        return int(self._searcher.num_docs)
 
     def apply(self, steps: Iterable[TextChanges]) -> None:
-        """Take in what happened in the store, in one commit; if that is cut off, nothing has changed."""
+        """Take in what happened in the store, in one commit; if that is cut off, nothing has changed.
+
+        Cut off between the commit and the note of how far it came, it is of no use any more, and is told as such.
+        """
         state = self._state
         with _translated(self._folder):
             writer = self._index.writer(heap_size=WRITER_BYTES, num_threads=1)
             try:
                 for changes in steps:
                     state = _take_in(writer, changes, state)
-                _delete(writer, [_STATE])
-                writer.add_document(_state_document(state))
                 writer.commit()
             except BaseException:
                 writer.rollback()
                 raise
             finally:
                 writer.wait_merging_threads()
+            state = replace(state, commit=commit_number(self._folder), format=FORMAT)
+            write_state(self._folder, state)
             self._index.reload()
             self._searcher, self._state = self._index.searcher(), state
 
-    def _read_state(self) -> _State:
-        """Raises UnusableIndex if it is of another format."""
-        found = self._searcher.search(Query.term_query(_SCHEMA, "id", _STATE, "basic"), 1, count=False).hits
-        if not found:
-            if self._searcher.num_docs:
-                raise UnusableIndex(f"the full-text index {self._folder} does not say how far it is")
-            return _State()
-        stored = self._searcher.doc(found[0][1]).to_dict()
-        if stored["format"] != [FORMAT]:
-            raise UnusableIndex(f"the full-text index {self._folder} is of the format {stored['format'][0]}")
-        return _State(stored["watermark"][0], stored["added"][0])
+    def _checked(self, state: State) -> State:
+        """Raises UnusableIndex if it is not that of this index, or of another format."""
+        if state.commit != commit_number(self._folder):
+            raise UnusableIndex(f"the full-text index {self._folder} does not say how far it is")
+        if state.commit and state.format != FORMAT:
+            raise UnusableIndex(f"the full-text index {self._folder} is of the format {state.format}")
+        return state
 
     def search(self, text: str, top_k: int, collections: CollectionFilter | None = None) -> list[Hit]:
         """The passages that have terms of the text, best first, ties by ascending passage id.
@@ -162,8 +151,7 @@ class FullTextIndex:
         searcher = self._searcher
         found = searcher.search(Query.all_query(), max(1, searcher.num_docs), count=False).hits
         places = [place for _, place in found]
-        both = zip(_column(searcher, "id", places), _column(searcher, "collection", places), strict=True)
-        return ((passage_id, key) for passage_id, key in both if passage_id != _STATE)
+        return zip(_column(searcher, "id", places), _column(searcher, "collection", places), strict=True)
 
 
 def _schema() -> Schema:
@@ -174,9 +162,6 @@ def _schema() -> Schema:
     for field in ("words", "grams"):
         # The terms come separated by spaces; there are none in a term.
         builder.add_text_field(field, tokenizer_name="whitespace", index_option="freq")
-    builder.add_integer_field("watermark", stored=True)
-    builder.add_integer_field("added", stored=True)
-    builder.add_text_field("format", stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
 
@@ -192,17 +177,7 @@ def _document(passage_id: int, collection_key: int, terms: Terms) -> Document:
     return document
 
 
-def _state_document(state: _State) -> Document:
-    document = Document()
-    document.add_integer("id", _STATE)
-    document.add_integer("collection", 0)
-    document.add_integer("watermark", state.watermark)
-    document.add_integer("added", state.added)
-    document.add_text("format", FORMAT)
-    return document
-
-
-def _take_in(writer: Any, changes: TextChanges, state: _State) -> _State:
+def _take_in(writer: Any, changes: TextChanges, state: State) -> State:
     """The state after the changes; what is in already is left out."""
     rows = zip(
         changes.added.ids.tolist(), changes.added.collection_keys.tolist(), changes.added.texts, strict=True
@@ -212,7 +187,7 @@ def _take_in(writer: Any, changes: TextChanges, state: _State) -> _State:
         writer.add_document(_document(passage_id, key, analyse_passage(text)))
     if len(changes.removed):
         _delete(writer, changes.removed.tolist())
-    return _State(max(state.watermark, changes.watermark), state.added + len(fresh))
+    return replace(state, watermark=max(state.watermark, changes.watermark), added=state.added + len(fresh))
 
 
 def _delete(writer: Any, ids: Sequence[int]) -> None:

@@ -79,7 +79,10 @@ class FullTextIndexes:
         if index is not None and slot.seen == slot.changes:
             return index
         with _translated(dataset), slot.lock:
-            return self._caught_up(dataset, slot)
+            index = self._caught_up(dataset, slot)
+        if index.is_worn:
+            self._background.put(dataset.id)
+        return index
 
     def note_change(self, dataset_id: str) -> None:
         """The store has changed; the next search will see it."""

@@ -15,7 +15,7 @@ from tantivy import Index, SchemaBuilder
 from retrieval.fulltext import index as module
 from retrieval.fulltext.analysis import analyse_passage
 from retrieval.fulltext.files import check_files
-from retrieval.fulltext.index import REMOVED_LEAST, FullTextIndex, UnusableIndex
+from retrieval.fulltext.index import QUICKLY_MADE, REMOVED_SHARE, FullTextIndex, UnusableIndex
 from retrieval.types import CollectionFilter, Hit, TextChanges
 from tests.retrieval.texts import Rows, step
 
@@ -42,9 +42,9 @@ def index(folder: Path) -> FullTextIndex:
 
 
 def bm25(rows: Rows, *terms: str, k1: float = 1.2, b: float = 0.75) -> dict[int, float]:
-    """By the book, over the words alone; one more document is the index's own."""
+    """By the book, over the words alone."""
     documents = {passage_id: Counter(analyse_passage(text).words) for passage_id, (_, text) in rows.items()}
-    count = len(documents) + 1
+    count = len(documents)
     average = sum(map(Counter.total, documents.values())) / count
     scores: dict[int, float] = {}
     for term in terms:
@@ -254,26 +254,38 @@ def test_searches_go_on_beside_changes(index: FullTextIndex) -> None:
     assert firsts == sorted(firsts)
 
 
-def test_it_is_worn_when_a_fifth_was_removed_and_a_thousand(
-    index: FullTextIndex, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert REMOVED_LEAST == 1000
-    monkeypatch.setattr(module, "REMOVED_LEAST", 2)
-    index.apply([step(texts(*["red"] * 36))])
-    index.apply([step(removed=[1, 2, 3, 4, 5], watermark=50)])
-    assert (len(index), index.is_worn) == (31, False)
-    index.apply([step(removed=[5, 6, 900], watermark=60)])
-    assert (len(index), index.is_worn) == (30, True)
+def test_a_small_one_is_worn_by_any_removal(index: FullTextIndex, folder: Path) -> None:
+    index.apply([step(texts("red", "red"))])
+    assert not index.is_worn
+    index.apply([step(removed=[1], watermark=3)])
+    assert index.is_worn
     assert FullTextIndex(folder).is_worn
 
 
-def test_removals_of_what_never_came_in_wear_nothing(
+def test_a_large_one_is_worn_when_a_twentieth_was_removed(
     index: FullTextIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert (QUICKLY_MADE, REMOVED_SHARE) == (20_000, 0.05)
+    monkeypatch.setattr(module, "QUICKLY_MADE", 10)
+    index.apply([step(texts(*["red"] * 42))])
+    index.apply([step(removed=[1, 2], watermark=50)])
+    assert (len(index), index.is_worn) == (40, False)
+    index.apply([step(removed=[2, 3, 900], watermark=60)])
+    assert (len(index), index.is_worn) == (39, True)
+
+
+def test_removals_of_what_never_came_in_wear_nothing(index: FullTextIndex) -> None:
     """A store tells a new index of everything that ever went."""
-    monkeypatch.setattr(module, "REMOVED_LEAST", 2)
     index.apply([step(texts("red", "red", first_id=100), removed=range(1, 90), watermark=200)])
     assert not index.is_worn
+
+
+def test_commits_leave_nothing_in_the_statistics(index: FullTextIndex, tmp_path: Path) -> None:
+    at_once = FullTextIndex(tmp_path / "at once")
+    at_once.apply([step(texts(*["red fox", "red hen\nin snow"] * 20))])
+    for first, text in enumerate(["red fox", "red hen\nin snow"] * 20, start=1):
+        index.apply([step(texts(text, first_id=first))])
+    assert index.search("fox in the snow", 40) == at_once.search("fox in the snow", 40) != []
 
 
 # What cannot be used
@@ -351,7 +363,7 @@ def test_any_damage_is_found_when_it_is_opened(filled: Path, tmp_path: Path) -> 
     for kind, copy in damaged_copies(filled, tmp_path / "copies"):
         kinds.add(kind)
         assert_unusable(copy, "full-text index")
-        assert check_files(copy) is not None or kind.endswith("gone")
+        assert check_files(copy) is not None or kind == ".del gone"
     suffixes = {"fast", "fieldnorm", "idx", "pos", "store", "term", "del"}
     assert {f".{suffix} flipped" for suffix in suffixes} <= kinds
 
@@ -370,6 +382,25 @@ def test_what_a_crash_left_beside_is_no_damage(filled: Path) -> None:
 def test_nothing_is_no_damage(tmp_path: Path) -> None:
     assert check_files(tmp_path / "nowhere") is None
     assert check_files(tmp_path) is None
+
+
+def test_one_whose_last_commit_was_not_noted_is_refused(filled: Path) -> None:
+    """The process ended between the two."""
+    before = (filled / "state.json").read_bytes()
+    FullTextIndex(filled).apply([step(texts("red", first_id=21), watermark=21)])
+    (filled / "state.json").write_bytes(before)
+    assert_unusable(filled, "does not say how far it is")
+
+
+def test_a_damaged_note_is_refused(filled: Path) -> None:
+    note = filled / "state.json"
+    note.write_text(note.read_text().replace('"watermark": 20', '"watermark": 21'))
+    assert_unusable(filled, "state.json is damaged")
+
+
+def test_one_without_its_note_is_refused(filled: Path) -> None:
+    (filled / "state.json").unlink()
+    assert_unusable(filled, "does not say how far it is")
 
 
 # Properties

@@ -341,11 +341,10 @@ def test_two_rebuilds_at_once_are_one_after_the_other(lone: World) -> None:
     assert folders(lone) == [lone.dataset.id]
 
 
-def test_a_worn_index_is_made_again_in_the_background(lone: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "REMOVED_LEAST", 4)
+def test_a_worn_index_is_made_again_in_the_background(lone: World) -> None:
     ids = lone.add(12)
     worn = lone.indexes.get(lone.dataset)
-    lone.delete(ids[:6])
+    lone.delete(ids[:1])
     lone.indexes.settle()
     index = lone.indexes.get(lone.dataset)
     assert index is not worn
@@ -355,6 +354,23 @@ def test_a_worn_index_is_made_again_in_the_background(lone: World, monkeypatch: 
     lone.add(1)
     lone.indexes.settle()
     assert lone.indexes.get(lone.dataset) is index
+
+
+def test_one_that_was_worn_at_the_last_stop_is_made_again_when_it_is_used(
+    lone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = lone.add(12)
+    lone.indexes.get(lone.dataset)
+    monkeypatch.setattr(index_module, "QUICKLY_MADE", 0)
+    monkeypatch.setattr(index_module, "REMOVED_SHARE", 1.0)
+    lone.delete(ids[:1])
+    lone.indexes.get(lone.dataset)
+    lone.restart()
+    monkeypatch.undo()
+    assert lone.indexes.get(lone.dataset).is_worn
+    lone.indexes.settle()
+    assert not lone.indexes.get(lone.dataset).is_worn
+    assert_in_step(lone)
 
 
 def test_what_a_crash_left_of_an_unfinished_one_is_removed(lone: World) -> None:

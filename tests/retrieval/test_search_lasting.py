@@ -1,7 +1,7 @@
 """What a search finds does not hang on where the records are kept, nor on what has happened to the indexes.
 
-Embedding searches are the same to the last bit. The statistics of BM25 change when its index is made again: it
-then finds the same records with other scores, those that an index of the same records made at once would give.
+Embedding searches are the same to the last bit. The statistics of BM25 are those of what is there as soon as an
+index that has lost something was made again, which the background does; then full text is the same but for rounding.
 """
 
 from collections.abc import Iterator
@@ -129,18 +129,23 @@ def test_both_stores_give_the_same(tmp_path: Path, mongodb_uri: str) -> None:
 
 
 @pytest.mark.parametrize("with_deletes", [False, True])
-def test_a_rebuild_finds_the_same_records(tmp_path: Path, uri: str | None, with_deletes: bool) -> None:
+def test_a_rebuild_changes_nothing(tmp_path: Path, uri: str | None, with_deletes: bool) -> None:
     with opened(tmp_path, uri) as library:
         fill(library, with_deletes)
+        library.settle()
         before = answers(library)
         library.rebuild(library.dataset_named("d").id)
         after = answers(library)
-        library.rebuild(library.dataset_named("d").id)
-        assert answers(library) == after
     for asked, quotes in before.items():
-        assert {one.text for one in quotes} == {one.text for one in after[asked]}
         if asked[1] == "embedding":
             assert quotes == after[asked]
+        assert scores_of(quotes) == [
+            (text, pytest.approx(score, abs=ROUNDED)) for text, score in scores_of(after[asked])
+        ]
+
+
+def scores_of(quotes: list[Found]) -> list[tuple[str, float]]:
+    return [(one.text, one.scores[0][1]) for one in quotes]
 
 
 def test_rebuilt_full_text_knows_nothing_of_what_was_removed(tmp_path: Path, uri: str | None) -> None:

@@ -1,12 +1,13 @@
 """Who calls: the bearer key of a request, checked for what the path needs."""
 
 import hmac
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.keys import Key
+from api.keys import Capability, Key
 from api.wiring import Service
 from retrieval.errors import Forbidden, Unauthorized
 
@@ -54,11 +55,40 @@ def _app_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
     return key
 
 
-DatasetKey = Annotated[Key, Depends(_dataset_key)]
+def _admin_key(key: Annotated[Key, Depends(_dataset_key)]) -> Key:
+    if key.kind != "admin":
+        raise Forbidden("this is a dataset key, and this takes an admin key (quotebase keys create --admin)")
+    return key
+
+
+def _key_that_may(capability: Capability) -> Callable[[Key], Key]:
+    def check(key: Annotated[Key, Depends(_dataset_key)]) -> Key:
+        if not key.may(capability):
+            raise Forbidden(
+                f"this key may not {capability}, only {' and '.join(key.capabilities) or 'nothing'}: use one that may "
+                f"(quotebase keys create --datasets --may {capability})"
+            )
+        return key
+
+    return check
+
+
 AppKey = Annotated[Key, Depends(_app_key)]
+DatasetKey = Annotated[Key, Depends(_dataset_key)]
+"""Any that is not an app's: whatever it may do, it may know which datasets it opens."""
+SearchKey = Annotated[Key, Depends(_key_that_may("search"))]
+WriteKey = Annotated[Key, Depends(_key_that_may("write"))]
+ExportKey = Annotated[Key, Depends(_key_that_may("export"))]
+AdminKey = Annotated[Key, Depends(_admin_key)]
 
 
 def require_dataset(key: Key, dataset_id: str) -> None:
     """Raises Forbidden if the key does not open the dataset."""
     if not key.may_use(dataset_id):
         raise Forbidden(f"this key does not open the dataset {dataset_id}: use a key that names it")
+
+
+def require_all_datasets(key: Key) -> None:
+    """Raises Forbidden if the key opens named datasets only."""
+    if key.dataset_ids:
+        raise Forbidden("this key opens named datasets only: use an admin key, or one for all datasets")

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from retrieval.errors import KeyNotFound
 from retrieval.store import Store
@@ -14,10 +14,17 @@ KIND = "key"
 
 KeyKind = Literal["admin", "dataset", "app"]
 
+Capability = Literal["search", "write", "export"]
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
+"""Of a dataset key: to look at what there is and search it; to change it; to take all of it away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key opens: everything, datasets (named ones, or all if none is named), or one app's chat."""
+    """What a key opens: everything but chat, datasets (named ones, or all if none is named), or one app's chat.
+
+    ``capabilities`` are of a dataset key; an admin key may do everything that is not chat.
+    """
 
     id: str
     kind: KeyKind
@@ -26,6 +33,10 @@ class Key:
     created_at: str
     app_id: str = ""
     dataset_ids: tuple[str, ...] = ()
+    capabilities: tuple[Capability, ...] = CAPABILITIES
+
+    def may(self, capability: Capability) -> bool:
+        return self.kind == "admin" or (self.kind == "dataset" and capability in self.capabilities)
 
     def may_use(self, dataset_id: str) -> bool:
         return self.kind == "admin" or (
@@ -40,12 +51,17 @@ class Keys:
         self._store = store
 
     def create(
-        self, kind: KeyKind, name: str = "", app_id: str = "", dataset_ids: tuple[str, ...] = ()
+        self,
+        kind: KeyKind,
+        name: str = "",
+        app_id: str = "",
+        dataset_ids: tuple[str, ...] = (),
+        capabilities: tuple[Capability, ...] = CAPABILITIES,
     ) -> tuple[Key, str]:
         """A new key, and its secret, which cannot be had again."""
         secret = f"qb-{kind}-{secrets.token_urlsafe(32)}"
         prefix = secret[: len(kind) + 10]
-        key = Key(new_id(), kind, name, prefix, now().isoformat(), app_id, dataset_ids)
+        key = Key(new_id(), kind, name, prefix, now().isoformat(), app_id, dataset_ids, capabilities)
         self._store.put_document(KIND, _digest(secret), asdict(key))
         return key, secret
 
@@ -66,10 +82,14 @@ class Keys:
         raise KeyNotFound(f"there is no key with the id {key_id!r}: see the ids with quotebase keys list")
 
 
+_LISTS: Mapping[str, tuple[str, ...]] = {"dataset_ids": (), "capabilities": CAPABILITIES}
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _from_document(document: Document) -> Key:
     body: Mapping[str, Any] = document.body
-    return Key(**{**body, "dataset_ids": tuple(body["dataset_ids"])})
+    lists = {name: tuple(body.get(name, default)) for name, default in _LISTS.items()}
+    return Key(**{**body, **lists})

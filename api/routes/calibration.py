@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.auth import DatasetKey, ServiceOf, require_dataset
+from api.auth import ExportKey, SearchKey, ServiceOf, WriteKey, require_dataset
 from api.schemas import envelope
 from api.schemas.calibration import ThresholdForm, record_line, threshold_item
 from ingest.labelled import list_records
@@ -23,7 +23,7 @@ TopK = Annotated[int, Query(ge=1, le=1000)]
 
 
 @router.get("/records")
-def all_records(datasetId: str, service: ServiceOf, key: DatasetKey) -> StreamingResponse:  # noqa: N803 - the wire's name
+def all_records(datasetId: str, service: ServiceOf, key: ExportKey) -> StreamingResponse:  # noqa: N803 - the wire's name
     """All records with their ids, keys, places and custom texts, a JSON object a line."""
     require_dataset(key, datasetId)
     store = service.library.store
@@ -32,7 +32,7 @@ def all_records(datasetId: str, service: ServiceOf, key: DatasetKey) -> Streamin
 
 
 @router.get("/calibration")
-def list_thresholds(datasetId: str, service: ServiceOf, key: DatasetKey) -> Envelope:  # noqa: N803
+def list_thresholds(datasetId: str, service: ServiceOf, key: SearchKey) -> Envelope:  # noqa: N803
     """The default similarities of a dataset, by search mode."""
     require_dataset(key, datasetId)
     store = service.library.store
@@ -42,7 +42,7 @@ def list_thresholds(datasetId: str, service: ServiceOf, key: DatasetKey) -> Enve
 
 
 @router.post("/calibration")
-def set_threshold(body: ThresholdForm, service: ServiceOf, key: DatasetKey) -> Envelope:
+def set_threshold(body: ThresholdForm, service: ServiceOf, key: WriteKey) -> Envelope:
     """Searches of the dataset in this mode that name no similarity take this one from now on."""
     require_dataset(key, body.dataset_id)
     threshold = body.to_threshold()
@@ -54,7 +54,7 @@ def set_threshold(body: ThresholdForm, service: ServiceOf, key: DatasetKey) -> E
 def delete_threshold(
     datasetId: str,  # noqa: N803
     service: ServiceOf,
-    key: DatasetKey,
+    key: WriteKey,
     searchMode: SearchMode = "embedding",  # noqa: N803
     usingReRank: bool = False,  # noqa: N803
 ) -> Envelope:
@@ -64,7 +64,7 @@ def delete_threshold(
 
 
 @router.get("/calibration/heldOut")
-def held_out(datasetId: str, service: ServiceOf, key: DatasetKey, topK: TopK = 10) -> Envelope:  # noqa: N803
+def held_out(datasetId: str, service: ServiceOf, key: SearchKey, topK: TopK = 10) -> Envelope:  # noqa: N803
     """Searches with the dataset's own texts, to calibrate by; replies when a thousand or so are done."""
     require_dataset(key, datasetId)
     return envelope(asdict(search_itself(service.library, datasetId, topK)))

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.auth import DatasetKey, ServiceOf, require_dataset
+from api.auth import DatasetKey, SearchKey, ServiceOf, WriteKey, require_all_datasets, require_dataset
 from api.schemas import envelope
 from api.schemas.datasets import (
     MAX_PUSH,
@@ -15,7 +15,7 @@ from api.schemas.datasets import (
     dataset_item,
 )
 from api.schemas.search import SearchTest, search_reply
-from retrieval.errors import Forbidden, InvalidRequest
+from retrieval.errors import InvalidRequest
 
 router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
 
@@ -38,22 +38,21 @@ def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None 
 
 
 @router.post("/create")
-def create_dataset(body: DatasetCreate, service: ServiceOf, key: DatasetKey) -> Envelope:
+def create_dataset(body: DatasetCreate, service: ServiceOf, key: WriteKey) -> Envelope:
     """A dataset bound to the present embedding model; its id."""
-    if key.dataset_ids:
-        raise Forbidden("this key opens named datasets only: create datasets with an admin key")
+    require_all_datasets(key)
     return envelope(service.library.create_dataset(body.name, body.intro).id)
 
 
 @router.get("/detail")
-def dataset_detail(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+def dataset_detail(id: str, service: ServiceOf, key: SearchKey) -> Envelope:
     require_dataset(key, id)
     dataset = service.library.store.get_dataset(id)
     return envelope({**dataset_item(dataset), "dataAmount": service.library.store.count_records(id)})
 
 
 @router.delete("/delete")
-def delete_dataset(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+def delete_dataset(id: str, service: ServiceOf, key: WriteKey) -> Envelope:
     """With everything in it."""
     require_dataset(key, id)
     service.library.delete_dataset(id)
@@ -62,14 +61,14 @@ def delete_dataset(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
 
 
 @router.post("/collection/create")
-def create_collection(body: CollectionCreate, service: ServiceOf, key: DatasetKey) -> Envelope:
+def create_collection(body: CollectionCreate, service: ServiceOf, key: WriteKey) -> Envelope:
     """An empty collection; its id."""
     require_dataset(key, body.dataset_id)
     return envelope(service.library.store.create_collection(body.dataset_id, body.name, body.tags).id)
 
 
 @router.delete("/collection/delete")
-def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+def delete_collection(id: str, service: ServiceOf, key: WriteKey) -> Envelope:
     """With its records."""
     dataset_id = service.library.store.get_collection(id).dataset_id
     require_dataset(key, dataset_id)
@@ -79,7 +78,7 @@ def delete_collection(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
 
 
 @router.post("/data/pushData")
-def push_data(body: PushData, service: ServiceOf, key: DatasetKey) -> Envelope:
+def push_data(body: PushData, service: ServiceOf, key: WriteKey) -> Envelope:
     """Add up to 200 records to a collection; replies when they are searchable."""
     if len(body.data) > MAX_PUSH:
         raise InvalidRequest(f"data has {len(body.data)} items, at most {MAX_PUSH} go in one request", "data")
@@ -102,7 +101,7 @@ def push_data(body: PushData, service: ServiceOf, key: DatasetKey) -> Envelope:
 
 
 @router.post("/searchTest")
-def search_test(body: SearchTest, service: ServiceOf, key: DatasetKey) -> Envelope:
+def search_test(body: SearchTest, service: ServiceOf, key: SearchKey) -> Envelope:
     """Scored quotes for a text."""
     request = body.to_request()
     for dataset_id in request.dataset_ids:

@@ -15,8 +15,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ValidationError
 
-from api.auth import DatasetKey, ServiceOf, require_dataset
+from api.auth import ExportKey, SearchKey, ServiceOf, WriteKey, require_dataset
 from api.errors import describe_validation
+from api.keys import Key
 from api.schemas import envelope
 from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_item
 from api.uploads import UploadRoute
@@ -38,7 +39,7 @@ Envelope = dict[str, Any]
 @router.post("/collection/create/localFile")
 async def import_upload(
     service: ServiceOf,
-    key: DatasetKey,
+    key: WriteKey,
     file: Annotated[UploadFile, File()],
     data: Annotated[str, Form()],
     vectors: Annotated[UploadFile | None, File()] = None,
@@ -68,7 +69,7 @@ async def import_upload(
 
 
 @router.post("/collection/create/text")
-async def import_text(body: TextForm, service: ServiceOf, key: DatasetKey) -> Envelope:
+async def import_text(body: TextForm, service: ServiceOf, key: WriteKey) -> Envelope:
     """Import a text, cut as a Markdown document is, into the collection of its name."""
     require_dataset(key, body.dataset_id)
 
@@ -81,7 +82,7 @@ async def import_text(body: TextForm, service: ServiceOf, key: DatasetKey) -> En
 
 
 @router.post("/collection/create/link")
-async def import_link(body: LinkForm, service: ServiceOf, key: DatasetKey) -> Envelope:
+async def import_link(body: LinkForm, service: ServiceOf, key: WriteKey) -> Envelope:
     """Fetch a page or file, and import it into a collection named by the link.
 
     Addresses of this machine and of private networks are refused, unless the settings allow them.
@@ -161,26 +162,26 @@ class JobId(BaseModel):
 
 
 @router.get("/job/list")
-def list_jobs(service: ServiceOf, key: DatasetKey, datasetId: str | None = None) -> Envelope:  # noqa: N803 - the wire's name
+def list_jobs(service: ServiceOf, key: SearchKey, datasetId: str | None = None) -> Envelope:  # noqa: N803 - the wire's name
     """Imports of a dataset, or of all that the key opens, oldest first."""
     jobs = Jobs(service.library.store).list(datasetId)
     return envelope([job_item(job) for job in jobs if key.may_use(job.dataset_id)])
 
 
 @router.get("/job/detail")
-def job_detail(id: str, service: ServiceOf, key: DatasetKey) -> Envelope:
+def job_detail(id: str, service: ServiceOf, key: SearchKey) -> Envelope:
     """How far an import is, or what became of it."""
     return envelope(job_item(_job(service, key, id)))
 
 
 @router.post("/job/cancel")
-def cancel_job(body: JobId, service: ServiceOf, key: DatasetKey) -> Envelope:
+def cancel_job(body: JobId, service: ServiceOf, key: WriteKey) -> Envelope:
     """End an import after the batch in hand; what is done stays."""
     return envelope(job_item(service.runner.cancel(_job(service, key, body.id).id)))
 
 
 @router.get("/job/rejects")
-def job_rejects(id: str, service: ServiceOf, key: DatasetKey) -> FileResponse:
+def job_rejects(id: str, service: ServiceOf, key: WriteKey) -> FileResponse:
     """The rejected rows of an import as a CSV that can be mended and imported again."""
     path = rejects_path(service.library, _job(service, key, id).id)
     if not path.exists():
@@ -188,14 +189,14 @@ def job_rejects(id: str, service: ServiceOf, key: DatasetKey) -> FileResponse:
     return FileResponse(path, media_type="text/csv; charset=utf-8", filename=f"rejected-{id}.csv")
 
 
-def _job(service: Service, key: DatasetKey, job_id: str) -> Job:
+def _job(service: Service, key: Key, job_id: str) -> Job:
     job = Jobs(service.library.store).get(job_id)
     require_dataset(key, job.dataset_id)
     return job
 
 
 @router.get("/exportAll")
-def export_all(datasetId: str, service: ServiceOf, key: DatasetKey) -> StreamingResponse:  # noqa: N803 - the wire's name
+def export_all(datasetId: str, service: ServiceOf, key: ExportKey) -> StreamingResponse:  # noqa: N803 - the wire's name
     """All records as CSV: q, a, and a cell for each custom index."""
     require_dataset(key, datasetId)
     store = service.library.store

@@ -41,6 +41,7 @@ from ingest.mapping import ColumnChoice
 from ingest.preview import preview_file
 from ingest.rows import TableOptions
 from ingest.sources import Reading
+from retrieval.background import take_short_turns
 from retrieval.embedding import open_embedder
 from retrieval.errors import (
     DatasetNotFound,
@@ -70,6 +71,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 
 def main() -> None:
     """Run a command; an expected failure is one line on stderr and exit code 1."""
+    take_short_turns()
     try:
         _check_arguments(sys.argv[1:])
         app()

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from benchmarks.report import print_report
+from retrieval.background import take_short_turns
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.errors import QuotebaseError
 from retrieval.types import SearchMode
@@ -127,6 +128,7 @@ def report() -> None:
 
 
 if __name__ == "__main__":
+    take_short_turns()
     try:
         app()
     except QuotebaseError as error:

@@ -4,6 +4,7 @@ Nothing here knows what the work is.
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 
@@ -12,8 +13,21 @@ from retrieval.vectors.codes import stand_back
 
 logger = logging.getLogger(__name__)
 
+TURN_S = 0.0005
+"""How long a thread may keep the interpreter while others wait for it."""
+
 DELAY_S = 2.0
 """How long a dataset that is due waits for more to come; a command may well end before."""
+
+
+def take_short_turns() -> None:
+    """Let threads of this process wait less for each other; for programs, as it holds for all of it.
+
+    The thread that feeds the model comes back to the interpreter for each batch, and searches for each of their
+    steps, while indexes are made and rows are read beside them. With Python's 5 ms an import of 5,000 rows took 1.07 ×
+    the time of its embedding, with these 1.03 ×.
+    """
+    sys.setswitchinterval(TURN_S)
 
 
 class Stopped(Exception):

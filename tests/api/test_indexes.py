@@ -225,7 +225,9 @@ def test_a_key_to_named_datasets_does_not_verify_all(api: Api, named: Headers) -
     refused = api.post(VERIFY, headers=named)
 
     assert refused.status_code == 403
-    assert error_of(refused)["message"] == ("this is a dataset key, and this takes an admin key (quotebase keys create --admin)")
+    assert error_of(refused)["message"] == (
+        "this is a dataset key, and this takes an admin key (quotebase keys create --admin)"
+    )
     assert data_of(api.post(VERIFY, headers=api.new_key("dataset")[1]))["clean"] is True
 
 

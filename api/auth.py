@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from api.keys import Capability, Key
 from api.wiring import Service
@@ -92,3 +93,16 @@ def require_all_datasets(key: Key) -> None:
     """Raises Forbidden if the key opens named datasets only."""
     if key.dataset_ids:
         raise Forbidden("this key opens named datasets only: use an admin key, or one for all datasets")
+
+
+def require_capability(key: Key, capability: Capability) -> None:
+    """Raises Forbidden if the key may not do that."""
+    _key_that_may(capability)(key)
+
+
+def dataset_key_of(service: Service, authorization: str) -> Key:
+    """The key in an ``Authorization`` header, for what is no route. Raises Unauthorized, Forbidden for an app's."""
+    scheme, secret = get_authorization_scheme_param(authorization)
+    is_bearer = scheme.lower() == "bearer" and bool(secret)
+    sent = HTTPAuthorizationCredentials(scheme=scheme, credentials=secret) if is_bearer else None
+    return _dataset_key(_any_key(service, sent))

@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
-from retrieval.embedding import Progress, open_embedder, open_later
+from retrieval.embedding import Embedder, Progress, open_embedder, open_later
 from retrieval.library import Library
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
@@ -40,9 +40,11 @@ class Service:
 
 
 @contextmanager
-def open_library(settings: Settings, progress: Progress | None = None) -> Iterator[Library]:
+def open_library(
+    settings: Settings, progress: Progress | None = None, model: Callable[[], Embedder] | None = None
+) -> Iterator[Library]:
     """The library in the data directory, closed at the end. Raises DirectoryInUse and what opening raises."""
-    embedder = open_embedder(settings.embedder, settings.cache_dir, progress)
+    embedder = model() if model else open_embedder(settings.embedder, settings.cache_dir, progress)
     with Library.open(
         settings.data_dir,
         embedder,

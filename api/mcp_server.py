@@ -5,6 +5,7 @@ data directory, over HTTP each request has a key.
 """
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -192,7 +193,9 @@ class OwnDirectory:
 
 
 def serve_stdio(settings: Settings, progress: Progress | None = None) -> None:
-    """Serve until stdin ends. The SDK keeps stdout for the protocol; the log goes to stderr."""
+    """Serve until stdin ends, or a signal. The SDK keeps stdout for the protocol; the log goes to stderr."""
+    # The SDK's thread that reads stdin cannot be interrupted, and Python would wait for it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -81,6 +81,7 @@ PATHS = [
     ("POST", "/job/cancel"),
     ("GET", "/exportAll"),
     ("POST", "/data/pushData"),
+    ("GET", "/data/detail"),
     ("POST", "/searchTest"),
     ("GET", "/records"),
     ("GET", "/calibration"),

@@ -11,15 +11,20 @@ from dataclasses import dataclass
 
 from retrieval.errors import InvalidRequest
 from retrieval.store import KnownRecord
-from retrieval.types import EmbeddedDraft, ModelBinding, RecordDraft
+from retrieval.types import EmbeddedDraft, ModelBinding, PassageDraft, RecordDraft
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A draft that has to be stored, and the id of the record it replaces, if it replaces one."""
+    """A draft that has to be stored, and the id of the record it replaces, if it replaces one.
+
+    ``passages`` are empty, and ``tokens`` not counted, until it is cut for the model.
+    """
 
     draft: RecordDraft
     record_id: str | None = None
+    passages: tuple[PassageDraft, ...] = ()
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -45,7 +46,6 @@ from retrieval.types import (
     Embeddings,
     IndexDifferences,
     IndexStatus,
-    PassageDraft,
     RecordDraft,
     SearchRequest,
     SearchResult,
@@ -222,7 +222,8 @@ class Library:
         dataset = self.bound_dataset(collection.dataset_id)
         ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
         embedded = (
-            _embedded(draft, whole_passages(draft), rows) for draft, rows in zip(drafts, ready, strict=True)
+            EmbeddedDraft(draft, count_tokens(draft.text), whole_passages(draft), rows)
+            for draft, rows in zip(drafts, ready, strict=True)
         )
         return Prepared(len(drafts), tuple(embedded), model=dataset.model)
 
@@ -243,6 +244,22 @@ class Library:
         hashes = [draft.content_hash for draft in drafts]
         return plan_new(drafts, self.store.known_hashes(collection.id, hashes))
 
+    def cut(self, plan: Plan, dataset: Dataset) -> Plan:
+        """The plan with the passages that it takes: what can be done while the model reads another one.
+
+        Raises:
+            EmbedderUnavailable, ModelMismatch
+        """
+        uncut = [planned.draft for planned in plan.planned if not planned.passages]
+        if not uncut:
+            return plan
+        cut = iter(to_passages(uncut, self.models.of(dataset).embedder))
+        planned = (
+            one if one.passages else replace(one, passages=next(cut), tokens=count_tokens(one.draft.text))
+            for one in plan.planned
+        )
+        return replace(plan, planned=tuple(planned))
+
     def embed(
         self, plan: Plan, dataset: Dataset, known: Mapping[str, StoredEmbeddings] | None = None
     ) -> Prepared:
@@ -258,14 +275,18 @@ class Library:
         model = self.models.of(dataset)
         replaced = [planned.record_id for planned in plan.planned if planned.record_id]
         known = {**(known or {}), **(self._known_embeddings(dataset, replaced) if replaced else {})}
-        passages = to_passages([planned.draft for planned in plan.planned], model.embedder)
-        texts = [passage.text for group in passages for passage in group]
+        planned = self.cut(plan, dataset).planned
+        texts = [passage.text for one in planned for passage in one.passages]
         rows, texts_read = model.passages.embed(texts, known)
         embedded = tuple(
-            _embedded(
-                planned.draft, group, np.stack([rows[passage.text] for passage in group]), planned.record_id
+            EmbeddedDraft(
+                one.draft,
+                one.tokens,
+                one.passages,
+                np.stack([rows[passage.text] for passage in one.passages]),
+                one.record_id,
             )
-            for planned, group in zip(plan.planned, passages, strict=True)
+            for one in planned
         )
         return Prepared(plan.given, embedded, plan.gone, texts_read, dataset.model)
 
@@ -423,15 +444,6 @@ class Library:
         """Wait until the indexes have taken in and folded what they have grown by."""
         self._texts.settle()
         self._indexes.settle()
-
-
-def _embedded(
-    draft: RecordDraft,
-    passages: tuple[PassageDraft, ...],
-    embeddings: StoredEmbeddings,
-    record_id: str | None = None,
-) -> EmbeddedDraft:
-    return EmbeddedDraft(draft, count_tokens(draft.text), passages, embeddings, record_id)
 
 
 def _check_model(prepared: Prepared, dataset: Dataset) -> None:

@@ -34,6 +34,7 @@ def _any_key(
     key = service.keys.find(credentials.credentials)
     if key is None:
         raise Unauthorized("the key is not known here: make one with  quotebase keys create")
+    service.keys.uses.note(key.id)
     return key
 
 

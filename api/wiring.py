@@ -59,7 +59,7 @@ def open_service(settings: Settings, progress: Progress | None = None) -> Iterat
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
         service = service_of(library, open_completion(settings.completion), settings.private_links)
-        with closing(service.runner):
+        with closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
             service.runner.resume()
             yield service

@@ -13,6 +13,7 @@ import pytest
 from api.cli_access import May
 from api.key_uses import KIND, KeyUses
 from api.keys import CAPABILITIES, Keys
+from api.serving import _is_loopback
 from api.settings import Settings
 from api.wiring import open_documents, open_service
 from retrieval.errors import StoreUnavailable
@@ -20,6 +21,7 @@ from retrieval.library import Library
 from retrieval.store import Store
 from retrieval.types import Document
 from tests.api.commands import Cli, complaint, json_of
+from tests.api.processes import run
 from tests.api.test_permissions import OPENAPI
 from tests.api.wire import CHAT, DATASETS, Api, bearer, data_of, error_of
 
@@ -27,6 +29,9 @@ FIELDS = [
     *("_id", "id", "prefix", "kind", "name", "capabilities", "datasetIds", "appId", "createTime"),
     "lastUsedTime",
 ]
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is refused
 
 
 def created(api: Api, **body: Any) -> Any:
@@ -378,3 +383,32 @@ def test_an_unknown_capability_is_bad_usage(cli: Cli) -> None:
 
     assert (ran.code, ran.out) == (2, "")
     assert "--may" in ran.err
+
+
+# Listening to others
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)),
+        *((EVERYWHERE, False), ("::", False), ("10.0.0.1", False), ("192.0.2.7", False), ("", False)),
+        ("no-such-host.invalid", False),
+    ],
+)
+def test_who_reaches_an_address(host: str, is_loopback: bool) -> None:
+    assert _is_loopback(host) is is_loopback
+
+
+def test_no_first_key_is_made_where_others_connect(tmp_path: Path, endpoint: Any) -> None:
+    settings = {"EMBEDDING_BASE_URL": endpoint.url, "EMBEDDING_MODEL": "scripted", "HOST": EVERYWHERE}
+
+    ran = run("serve", "--port", "0", data_dir=tmp_path / "data", **settings)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "quotebase: 0.0.0.0 can be reached from other machines, and there is no key yet: make a key first with "
+        "quotebase keys create --admin\n"
+    )
+    with open_documents(Settings(data_dir=tmp_path / "data")) as store:
+        assert Keys(store).list() == []

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from api import errors
 from api.mcp_server import McpDoor, running_door
-from api.routes import calibration, chat, datasets, dify, health, indexes, jobs, records
+from api.routes import calibration, chat, datasets, dify, health, indexes, jobs, keys, records
 from api.wiring import Service
 
 
@@ -22,7 +22,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
-    for routes in (chat, datasets, records, indexes, jobs, calibration, dify, health):
+    for routes in (chat, datasets, records, indexes, jobs, calibration, keys, dify, health):
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", McpDoor(), methods=["POST"]))
     return app

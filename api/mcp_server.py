@@ -22,6 +22,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from api.access import dataset_meant, opened_datasets
@@ -213,10 +214,8 @@ class McpDoor:
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
         app: FastAPI = scope["app"]
-        key = await run_in_threadpool(dataset_key_of, app.state.service, authorization)
+        key = await run_in_threadpool(dataset_key_of, Request(scope))
         server: MCPServer = app.state.mcp
         await server.session_manager.handle_request({**scope, KEY: key}, receive, send)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.apps import Apps
 from api.keys import Keys
+from api.limiting import RateLimit
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
@@ -35,6 +36,7 @@ class Service:
     keys: Keys
     runner: JobRunner
     allows_private_links: bool = False
+    rate_limit: RateLimit | None = None
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
 
@@ -61,8 +63,10 @@ def open_library(
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
-        service = service_of(library, open_completion(settings.completion), settings.private_links)
-        with closing(service.runner):
+        service = service_of(
+            library, open_completion(settings.completion), settings.private_links, settings.rate_limit
+        )
+        with closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
             service.runner.resume()
             yield service
@@ -76,7 +80,12 @@ def _remove_leftovers(library: Library) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
+def service_of(
+    library: Library,
+    completion: Completion,
+    allows_private_links: bool = False,
+    rate_limit: str | None = None,
+) -> Service:
     """The service over an open library. Close its runner before the library."""
     return Service(
         library,
@@ -85,6 +94,7 @@ def service_of(library: Library, completion: Completion, allows_private_links: b
         Keys(library.store),
         JobRunner(library, completion),
         allows_private_links,
+        RateLimit(rate_limit) if rate_limit else None,
     )
 
 

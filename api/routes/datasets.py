@@ -30,7 +30,7 @@ def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None 
     datasets = service.library.store.list_datasets()
     return envelope(
         [
-            dataset_item(dataset)
+            dataset_item(dataset, key)
             for dataset in datasets
             if key.may_use(dataset.id) and wanted in dataset.name.lower()
         ]
@@ -51,7 +51,7 @@ def create_dataset(body: DatasetCreate, service: ServiceOf, key: WriteKey) -> En
 def dataset_detail(id: str, service: ServiceOf, key: SearchKey) -> Envelope:
     require_dataset(key, id)
     dataset = service.library.store.get_dataset(id)
-    return envelope({**dataset_item(dataset), "dataAmount": service.library.store.count_records(id)})
+    return envelope({**dataset_item(dataset, key), "dataAmount": service.library.store.count_records(id)})
 
 
 @router.delete("/delete")

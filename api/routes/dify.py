@@ -11,7 +11,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from api.access import dataset_meant
 from api.auth import SearchKey, ServiceOf
-from api.errors import describe_validation, status_of
+from api.errors import describe_validation, headers_of, status_of
 from api.schemas.dify import (
     BAD_HEADER,
     NO_KNOWLEDGE,
@@ -73,4 +73,4 @@ def _failure(request: Request, error: QuotebaseError) -> JSONResponse:
     elif isinstance(error, DatasetNotFound):
         code = NO_KNOWLEDGE
     item = failure_item(status, code, error.code, error.message, getattr(error, "param", None))
-    return JSONResponse(item, status)
+    return JSONResponse(item, status, headers_of(error))

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from api.keys import Key
 from api.schemas import Wire
 from retrieval.types import Dataset, RecordDraft
 
@@ -49,7 +50,11 @@ class PushData(Wire):
     data: list[DataItem]
 
 
-def dataset_item(dataset: Dataset) -> dict[str, Any]:
+def dataset_item(dataset: Dataset, key: Key) -> dict[str, Any]:
+    """A dataset, and what the key that asks may do with it: whoever may write may also manage."""
+    opens = key.may_use(dataset.id)
+    can_read, can_write = opens and key.may("search"), opens and key.may("write")
+    is_owner = key.kind == "admin"
     return {
         "_id": dataset.id,
         "parentId": None,
@@ -57,9 +62,14 @@ def dataset_item(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "intro": dataset.intro,
         "type": "dataset",
-        "permission": {"hasReadPer": True, "hasWritePer": True, "hasManagePer": True, "isOwner": True},
-        "canWrite": True,
-        "isOwner": True,
+        "permission": {
+            "hasReadPer": can_read,
+            "hasWritePer": can_write,
+            "hasManagePer": can_write,
+            "isOwner": is_owner,
+        },
+        "canWrite": can_write,
+        "isOwner": is_owner,
         "vectorModel": {
             "model": dataset.model.name,
             "name": dataset.model.name,

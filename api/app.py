@@ -8,7 +8,20 @@ from starlette.routing import Route
 
 from api import errors
 from api.mcp_server import McpDoor, running_door
-from api.routes import calibration, chat, datasets, dify, health, indexes, jobs, keys, records
+from api.routes import (
+    calibration,
+    chat,
+    collections,
+    datasets,
+    dify,
+    health,
+    indexes,
+    jobs,
+    keys,
+    records,
+    training,
+    usages,
+)
 from api.wiring import Service
 
 
@@ -22,7 +35,20 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
-    for routes in (chat, datasets, records, indexes, jobs, calibration, keys, dify, health):
+    for routes in (
+        chat,
+        datasets,
+        collections,
+        records,
+        training,
+        usages,
+        indexes,
+        jobs,
+        calibration,
+        keys,
+        dify,
+        health,
+    ):
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", McpDoor(), methods=["POST"]))
     return app

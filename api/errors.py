@@ -22,6 +22,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.AppNotFound: 404,
     errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
+    errors.UsageNotFound: 404,
     errors.NameTaken: 409,
     errors.ModelMismatch: 409,
     errors.DirectoryInUse: 409,

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 from api.access import dataset_meant, opened_datasets
 from api.auth import LOCAL_KEY, dataset_key_of, require_capability, require_dataset
 from api.keys import Key
-from api.schemas.datasets import MAX_PUSH
+from api.schemas.records import MAX_PUSH
 from api.schemas.tools import (
     DatasetsFound,
     NewRecord,

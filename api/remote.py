@@ -112,7 +112,7 @@ class RemoteLibrary:
     client: httpx2.Client
 
     def list_datasets(self) -> list[Dataset]:
-        return [_dataset(item) for item in self._post("list", json={"parentId": ""})]
+        return [_dataset(item) for item in self._post("list", json={"everywhere": True, "type": "dataset"})]
 
     def dataset_named(self, name: str) -> Dataset:
         """Raises DatasetNotFound, with the names there are."""

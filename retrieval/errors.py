@@ -9,6 +9,7 @@
     ├── AppNotFound                  "app_not_found"
     ├── KeyNotFound                  "key_not_found"
     ├── JobNotFound                  "job_not_found"
+    ├── UsageNotFound                "usage_not_found"
     ├── NameTaken                    "name_taken"
     ├── ModelMismatch                "model_mismatch"
     ├── DirectoryInUse               "directory_in_use"
@@ -65,6 +66,10 @@ class KeyNotFound(QuotebaseError):
 
 
 class JobNotFound(QuotebaseError):
+    pass
+
+
+class UsageNotFound(QuotebaseError):
     pass
 
 

@@ -39,7 +39,7 @@ Indexes = list[Annotated[IndexText, BeforeValidator(_as_index)]]
 
 
 class DataItem(Wire):
-    q: str = ""
+    q: str
     a: str = ""
     chunk_index: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     indexes: Indexes = Field(default_factory=list)

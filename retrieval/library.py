@@ -214,11 +214,22 @@ class Library:
             self._texts.discard(dataset_id)
             self._cleaning.begin()
 
-    def ensure_collection(self, dataset_id: str, name: str) -> Collection:
-        """The oldest collection of that name that is no folder, made for a file if there is none."""
+    def ensure_collection(
+        self,
+        dataset_id: str,
+        name: str,
+        *,
+        tags: Sequence[str] = (),
+        parent_id: str = "",
+        kind: str = "file",
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
+        """The oldest collection of that name that is no folder, as it is; made like this if there is none."""
         with self._writing:
             found = self.store.find_collection(dataset_id, name)
-            return found or self.store.create_collection(dataset_id, name, kind="file")
+            return found or self.store.create_collection(
+                dataset_id, name, tags, parent_id=parent_id, kind=kind, metadata=metadata
+            )
 
     def set_forbid(self, collection_id: str, forbid: bool) -> None:
         """Keep a collection, and all that is in it if it is a folder, out of searches, or no longer.

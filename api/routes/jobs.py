@@ -23,11 +23,13 @@ from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_
 from api.uploads import UploadRoute
 from api.wiring import UPLOADS_FOLDER, Service
 from ingest.export import export_csv
+from ingest.inputs import check_file
 from ingest.jobs import ImportReport, ImportSettings, Job, Jobs
 from ingest.links import LinkLimits, fetch_link
 from ingest.queueing import queue_import
 from ingest.rejects import rejects_path
 from retrieval.errors import InvalidRequest, JobNotFound
+from retrieval.library import Library
 
 router = APIRouter(prefix="/api/core/dataset", tags=["imports"], route_class=UploadRoute)
 
@@ -123,6 +125,7 @@ def _submit(
     folder = Path(tempfile.mkdtemp(dir=uploads))
     try:
         saved = save(folder)
+        _describe(service.library, form, saved)
         job = queue_import(
             service.library,
             dataset,
@@ -140,6 +143,25 @@ def _submit(
         # The same import is under way already, or done under its key, with a file of its own.
         shutil.rmtree(folder)
     return job, running
+
+
+def _describe(library: Library, form: ImportForm, saved: _Saved) -> None:
+    """Make the collection as the form wants it, unless it is there, or the import will make just such a one.
+
+    Raises:
+        UnreadableFile, MissingColumn, InvalidRequest: the file cannot be imported; nothing was made.
+    """
+    if not (form.described or form.tags or form.parent_id):
+        return
+    check_file(saved.path, saved.settings, saved.vectors)
+    library.ensure_collection(
+        form.dataset_id,
+        saved.settings.collection,
+        tags=form.tags,
+        parent_id=form.parent_id,
+        kind="link" if isinstance(form, LinkForm) else "file",
+        metadata=form.described,
+    )
 
 
 def _copy(upload: UploadFile, path: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from api.schemas import Wire, to_wire
+from api.schemas.collections import CHUNK_SIZE, CHUNK_SPLITTER, EXTERNAL_ID, RAW_LINK, TRAINING_TYPE
 from ingest.chunking import ChunkOptions
 from ingest.jobs import ImportReport, ImportSettings, Job, Mode
 from ingest.mapping import ColumnChoice
 from ingest.rows import TableOptions
 from ingest.sources import Reading
 from retrieval.errors import InvalidRequest
+
+TRAINING_TYPES = ("chunk", "qa", "auto")
 
 Column = Annotated[str, Field(coerce_numbers_to_str=True)]
 """By name, or by position from 1."""
@@ -41,8 +44,12 @@ class ImportForm(Wire):
     chunk_size: int = ChunkOptions().size
     chunk_overlap: int = ChunkOptions().overlap
     chunk_splitter: str = ""
-    training_type: Literal["chunk", "qa"] = "chunk"
+    training_type: Literal["chunk", "qa", "auto"] = "chunk"
     qa_prompt: str = ""
+    parent_id: str = ""
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    external_file_id: str = ""
     idempotency_key: str = ""
     is_async: bool = Field(False, alias="async")
 
@@ -52,6 +59,28 @@ class ImportForm(Wire):
         return (
             {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_training_type(cls, body: Any) -> Any:
+        """Older clients say it as ``trainingMode``, or as ``mode``, which is ours for what becomes of records."""
+        if not isinstance(body, dict):
+            return body
+        older = {name: body[name] for name in ("trainingMode", "mode") if body.get(name) in TRAINING_TYPES}
+        kept = {name: value for name, value in body.items() if name not in older}
+        return {**({"trainingType": next(iter(older.values()))} if older else {}), **kept}
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What its collection keeps of it, beside its name; empty where all is as usual."""
+        said = {
+            TRAINING_TYPE: self.training_type,
+            CHUNK_SIZE: self.chunk_size,
+            CHUNK_SPLITTER: self.chunk_splitter,
+            EXTERNAL_ID: self.external_file_id,
+        }
+        usual = {TRAINING_TYPE: "chunk", CHUNK_SIZE: ChunkOptions().size, CHUNK_SPLITTER: "", EXTERNAL_ID: ""}
+        return {**self.metadata, **{name: value for name, value in said.items() if value != usual[name]}}
 
     def to_settings(self, file: str, vectors: str = "") -> ImportSettings:
         """Raises InvalidRequest."""
@@ -75,6 +104,10 @@ class LinkForm(ImportForm):
     """A page or file to be fetched."""
 
     link: str
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {**super().described, RAW_LINK: self.link}
 
 
 def import_form(dataset_id: str, settings: ImportSettings) -> dict[str, Any]:

@@ -169,3 +169,37 @@ def test_nothing_goes_if_one_of_several_is_not_there(api: Api) -> None:
 
     assert refused.status_code == 404
     assert collections(api, dataset) == ["c"]
+
+
+def test_an_import_makes_its_collection_as_it_is_told(api: Api) -> None:
+    dataset = new(api, DATASETS, name="d")
+    folder = new(api, COLLECTIONS, datasetId=dataset, name="papers", type="folder")
+    body = {
+        "datasetId": dataset, "name": "tea", "text": "Green tea is steeped at 80 degrees.", "parentId": folder,
+        "tags": ["x"], "metadata": {"shelf": 3}, "externalFileId": "F-9", "trainingMode": "chunk", "chunkSize": "256",
+    }  # fmt: skip
+
+    made = data_of(api.post(f"{COLLECTIONS}/create/text", body))
+
+    detail = data_of(api.get(f"{COLLECTIONS}/detail", id=made["collectionId"]))
+    assert (detail["parentId"], detail["tags"], detail["type"]) == (folder, ["x"], "file")
+    assert (detail["metadata"]["shelf"], detail["externalFileId"], detail["chunkSize"]) == (3, "F-9", 256)
+    assert made["results"]["insertLen"] == detail["dataAmount"] == 1
+
+
+def test_an_import_that_cannot_be_read_makes_no_collection(api: Api) -> None:
+    dataset = new(api, DATASETS, name="d")
+
+    refused = api.upload(dataset, "a.csv", b"one,two\n1,2\n", externalFileId="F")
+
+    assert refused.status_code == 422
+    assert collections(api, dataset) == []
+
+
+@pytest.mark.parametrize("form", [{"mode": "chunk"}, {"trainingMode": "auto"}, {"mode": "upsert"}])
+def test_mode_is_the_training_type_of_older_clients_or_ours(api: Api, form: dict[str, str]) -> None:
+    dataset = new(api, DATASETS, name="d")
+
+    done = data_of(api.upload(dataset, "a.csv", b"q,a,key\n1,2,3\n", **form))
+
+    assert done["results"]["insertLen"] == 1

@@ -43,7 +43,9 @@ def imported(library: Library, dataset: Dataset, path: Path) -> ImportReport:
 
 def failed_to_replace(library: Library, dataset: Dataset, path: Path, **more: Any) -> ImportReport:
     """By a model that fails at the second batch."""
-    job = queue_import(library, dataset, write_csv(path, numbered(BATCH_RECORDS + 88)), settings_of(path, "replace"), **more)
+    job = queue_import(
+        library, dataset, write_csv(path, numbered(BATCH_RECORDS + 88)), settings_of(path, "replace"), **more
+    )
     with pytest.raises(EmbedderUnavailable):
         run_job(library, job, sleep=lambda _: None)
     return Jobs(library.store).get(job.id).report

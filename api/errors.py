@@ -27,6 +27,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.DirectoryInUse: 409,
     errors.InvalidRequest: 422,
     errors.InvalidChatId: 400,
+    errors.PayloadTooLarge: 413,
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
     errors.CompletionFailed: 502,
@@ -67,7 +68,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.QuotebaseError)
     def on_quotebase_error(_: Request, error: errors.QuotebaseError) -> JSONResponse:
-        return JSONResponse(body_of(error), status_of(error))
+        # The rest of a body that is too large is not read, and nothing can follow it.
+        headers = {"Connection": "close"} if isinstance(error, errors.PayloadTooLarge) else None
+        return JSONResponse(body_of(error), status_of(error), headers)
 
     @app.exception_handler(RequestValidationError)
     def on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -76,6 +79,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, errors.QuotebaseError):
+            # FastAPI makes a 400 of whatever is raised while it reads a body.
+            return on_quotebase_error(request, error.__cause__)
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # Starlette names the methods of one route, a path may have several.

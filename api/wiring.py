@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.apps import Apps
 from api.keys import Keys
+from api.limits import UPLOAD_LIMIT
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
@@ -35,6 +36,8 @@ class Service:
     keys: Keys
     runner: JobRunner
     allows_private_links: bool = False
+    upload_limit: int = UPLOAD_LIMIT
+    """Bytes that the body of an upload may have."""
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
 
@@ -58,7 +61,9 @@ def open_library(settings: Settings, progress: Progress | None = None) -> Iterat
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
-        service = service_of(library, open_completion(settings.completion), settings.private_links)
+        service = service_of(
+            library, open_completion(settings.completion), settings.private_links, settings.upload_limit
+        )
         with closing(service.runner):
             _remove_leftovers(library)
             service.runner.resume()
@@ -73,7 +78,12 @@ def _remove_leftovers(library: Library) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
+def service_of(
+    library: Library,
+    completion: Completion,
+    allows_private_links: bool = False,
+    upload_limit: int = UPLOAD_LIMIT,
+) -> Service:
     """The service over an open library. Close its runner before the library."""
     return Service(
         library,
@@ -82,6 +92,7 @@ def service_of(library: Library, completion: Completion, allows_private_links: b
         Keys(library.store),
         JobRunner(library, completion),
         allows_private_links,
+        upload_limit,
     )
 
 

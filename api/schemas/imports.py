@@ -1,11 +1,14 @@
 """What an upload says about the file, and what is told of jobs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from api.errors import describe_validation
 from api.schemas import Wire, to_wire
 from ingest.chunking import ChunkOptions
 from ingest.jobs import ImportReport, ImportSettings, Job, Mode
@@ -17,12 +20,31 @@ from retrieval.errors import InvalidRequest
 Column = Annotated[str, Field(coerce_numbers_to_str=True)]
 """By name, or by position from 1."""
 
+_OBJECT = TypeAdapter(dict[str, Any])
+
+_TRAINING_TYPES = {"chunk": "chunk", "qa": "qa", "auto": "chunk", "template": "chunk", "backup": "chunk"}
+"""FastGPT's, and what they are here."""
+
+_CHUNK_SETTINGS = ("chunkSize", "chunkOverlap", "chunkSplitter")
+
+
+def _is_training_type(value: Any) -> bool:
+    return isinstance(value, str) and value in _TRAINING_TYPES
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
 
 class ImportForm(Wire):
     """The form field ``data``. ``name`` is the collection's, the file's by default.
 
-    What is not given, or empty, is found out.
+    What is not given, or empty, is found out. FastGPT's values of ``mode``, and ``trainingMode``, say the
+    training type; with its ``chunkSettingMode`` "auto" the sizes of chunks are ours.
     """
+
+    kind: ClassVar[str] = "file"
+    """Of the collection it makes."""
 
     dataset_id: str
     name: str = ""
@@ -43,15 +65,28 @@ class ImportForm(Wire):
     chunk_splitter: str = ""
     training_type: Literal["chunk", "qa"] = "chunk"
     qa_prompt: str = ""
+    parent_id: str = ""
+    tags: list[Column] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    create_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
     idempotency_key: str = ""
     is_async: bool = Field(False, alias="async")
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty_texts(cls, body: Any) -> Any:
-        return (
-            {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
-        )
+    def _with_fastgpts_forms(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        given = {name: value for name, value in body.items() if value is not None and value != ""}
+        if _is_training_type(given.get("mode")):
+            given.setdefault("trainingType", given.pop("mode"))
+        if "trainingMode" in given:
+            given.setdefault("trainingType", given.pop("trainingMode"))
+        if _is_training_type(given.get("trainingType")):
+            given["trainingType"] = _TRAINING_TYPES[given["trainingType"]]
+        if given.get("chunkSettingMode") == "auto":
+            given = {name: value for name, value in given.items() if name not in _CHUNK_SETTINGS}
+        return given
 
     def to_settings(self, file: str, vectors: str = "") -> ImportSettings:
         """Raises InvalidRequest."""
@@ -67,6 +102,7 @@ class ImportForm(Wire):
 class TextForm(ImportForm):
     """A text to be cut into chunks. It needs a name."""
 
+    kind: ClassVar[str] = "virtual"
     name: str
     text: str
 
@@ -74,7 +110,31 @@ class TextForm(ImportForm):
 class LinkForm(ImportForm):
     """A page or file to be fetched."""
 
+    kind: ClassVar[str] = "link"
     link: str
+
+
+def read_form(fields: Mapping[str, str]) -> ImportForm:
+    """Of the fields of an upload: ``data``, a JSON object, and what stands beside it.
+
+    Raises:
+        InvalidRequest: there is no ``data``, or something in it is not as expected; names the field.
+    """
+    if "data" not in fields and "datasetId" not in fields:
+        raise InvalidRequest("the form has no field data: send a JSON object with datasetId in it", "data")
+    try:
+        data = _OBJECT.validate_json(fields.get("data", "{}"))
+        return ImportForm.model_validate({**fields, **data})
+    except ValidationError as error:
+        param, message = describe_validation(error.errors(), "data")
+        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
+
+
+def describe_collection(form: ImportForm) -> dict[str, Any]:
+    """What a form says of the collection it makes, by the store's names; what it does not say is left out."""
+    names = ("parent_id", "tags", "metadata", "create_time")
+    given = {name: getattr(form, name) for name in names if name in form.model_fields_set}
+    return {"kind": form.kind, **given}
 
 
 def import_form(dataset_id: str, settings: ImportSettings) -> dict[str, Any]:

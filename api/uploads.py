@@ -28,7 +28,7 @@ FIELD_LIMIT = 1 << 20
 MAX_PARTS = 100
 
 MAX_NAME = 200
-"""Characters of a file name, in which it also fits where names are counted in bytes."""
+"""Characters of a file name."""
 
 _EXTENDED = re.compile(rb"""filename\*\s*=\s*"?utf-8'[^']*'([^;"\s]*)""", re.IGNORECASE)
 _INVISIBLE = ("Cc", "Cs", "Zl", "Zp")

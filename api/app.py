@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from api import errors
+from api.limits import JSON_LIMIT, BodyLimit
 from api.mcp_server import McpDoor, running_door
 from api.routes import (
     calibration,
@@ -35,6 +36,9 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
+    app.add_middleware(
+        BodyLimit, limit_of=lambda path: service.upload_limit if path in jobs.UPLOAD_PATHS else JSON_LIMIT
+    )
     for routes in (
         chat,
         datasets,

@@ -28,6 +28,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.DirectoryInUse: 409,
     errors.InvalidRequest: 422,
     errors.InvalidChatId: 400,
+    errors.PayloadTooLarge: 413,
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
     errors.CompletionFailed: 502,
@@ -70,8 +71,13 @@ def body_of(error: errors.QuotebaseError) -> dict[str, Any]:
 
 
 def headers_of(error: errors.QuotebaseError) -> dict[str, str]:
-    """What clients that wait by themselves look for."""
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.RateLimited) else {}
+    """What clients that wait by themselves look for; or that nothing can follow, as the rest of a body is not read."""
+    match error:
+        case errors.RateLimited():
+            return {"Retry-After": str(error.retry_after_s)}
+        case errors.PayloadTooLarge():
+            return {"Connection": "close"}
+    return {}
 
 
 def install(app: FastAPI) -> None:
@@ -88,6 +94,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, errors.QuotebaseError):
+            # FastAPI makes a 400 of whatever is raised while it reads a body.
+            return on_quotebase_error(request, error.__cause__)
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # Starlette names the methods of one route, a path may have several.

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.limits import UPLOAD_LIMIT
 from retrieval.completion import EXTRACTIVE, CompletionChoice
 from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     MONGODB_URI               keep everything but the indexes in MongoDB instead of a SQLite file
     INDEX_MEMORY              bytes that the loaded indexes may take together, such as 2GiB; the
                               least recently used are unloaded. Without it all stay
+    UPLOAD_LIMIT              bytes that the body of an upload may have, 1GiB by default
     EMBEDDING_MODEL           the bundled model, or a sentence-transformers folder or hub id, or
                               the model's name at EMBEDDING_BASE_URL
     EMBEDDING_MODELS          further models that datasets may have, separated by commas: folders, hub
@@ -59,6 +61,7 @@ class Settings(BaseSettings):
     cache_dir: Folder = Path.home() / ".cache" / "quotebase"
     mongodb_uri: SecretStr | None = None
     index_memory: Annotated[ByteSize, Field(gt=0)] | None = None
+    upload_limit: Annotated[ByteSize, Field(gt=0)] = ByteSize(UPLOAD_LIMIT)
     embedding_model: str = BUNDLED
     embedding_models: str = ""
     embedding_base_url: str | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from api.apps import Apps
 from api.keys import Keys
 from api.limiting import RateLimit
+from api.limits import UPLOAD_LIMIT
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
@@ -37,6 +38,8 @@ class Service:
     runner: JobRunner
     allows_private_links: bool = False
     rate_limit: RateLimit | None = None
+    upload_limit: int = UPLOAD_LIMIT
+    """Bytes that the body of an upload may have."""
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
 
@@ -64,7 +67,11 @@ def open_service(settings: Settings, progress: Progress | None = None) -> Iterat
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
         service = service_of(
-            library, open_completion(settings.completion), settings.private_links, settings.rate_limit
+            library,
+            open_completion(settings.completion),
+            settings.private_links,
+            settings.rate_limit,
+            settings.upload_limit,
         )
         with closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
@@ -85,6 +92,7 @@ def service_of(
     completion: Completion,
     allows_private_links: bool = False,
     rate_limit: str | None = None,
+    upload_limit: int = UPLOAD_LIMIT,
 ) -> Service:
     """The service over an open library. Close its runner before the library."""
     return Service(
@@ -95,6 +103,7 @@ def service_of(
         JobRunner(library, completion),
         allows_private_links,
         RateLimit(rate_limit) if rate_limit else None,
+        upload_limit,
     )
 
 

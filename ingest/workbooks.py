@@ -15,17 +15,12 @@ from zipfile import BadZipFile, LargeZipFile, ZipFile
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 
+from ingest.archives import check_archive
 from ingest.rows import OLE, ZIP, Row, Tally, is_blank
 from retrieval.errors import UnreadableFile
 
 MAX_ROWS = 1 << 20
 """The rows of a sheet that Excel can have."""
-
-MAX_RATIO = 200
-"""What a part of a workbook may unpack to, by its packed bytes."""
-
-ALWAYS_FINE = 1 << 26
-"""Bytes that a part may unpack to at any rate."""
 
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -124,16 +119,8 @@ def _check(source: BinaryIO, name: str) -> None:
     if not start.startswith(ZIP):
         raise UnreadableFile(f"{name} is no XLSX workbook: save it as XLSX, or name a CSV file .csv")
     with _translated(name), ZipFile(source) as archive:
-        parts = {part.filename: part for part in archive.infolist()}
-        _check_kind(parts.keys(), name)
-        for part in parts.values():
-            if part.flag_bits & 1:
-                raise UnreadableFile(f"{name} is protected with a password: save it without one")
-            if part.file_size > max(ALWAYS_FINE, MAX_RATIO * part.compress_size):
-                raise UnreadableFile(
-                    f"{name} unpacks to {part.file_size:,} bytes in {part.filename}, over {MAX_RATIO} times what it "
-                    "takes: save it as CSV"
-                )
+        _check_kind(archive.namelist(), name)
+        check_archive(archive, name)
     source.seek(0)
 
 

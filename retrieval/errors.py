@@ -17,6 +17,7 @@
     │   ├── InvalidChatId            "invalid_chat_id"
     │   ├── UnreadableFile           "unreadable_file"
     │   └── MissingColumn            "missing_column"
+    ├── PayloadTooLarge              "payload_too_large"
     ├── StoreUnavailable             "store_unavailable"
     ├── EmbedderUnavailable          "embedder_unavailable"
     ├── CompletionFailed             "completion_failed"
@@ -103,6 +104,10 @@ class UnreadableFile(InvalidRequest):
 
 class MissingColumn(InvalidRequest):
     pass
+
+
+class PayloadTooLarge(QuotebaseError):
+    """More bytes than a request may have."""
 
 
 class StoreUnavailable(QuotebaseError):

@@ -2,25 +2,23 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from api.auth import ExportKey, SearchKey, ServiceOf, WriteKey, require_dataset
-from api.errors import describe_validation
 from api.keys import Key
 from api.schemas import envelope
-from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_item
-from api.uploads import UploadRoute
+from api.schemas.imports import ImportForm, LinkForm, TextForm, failure_of, job_item, read_form
+from api.uploads import Upload, new_folder, receive_upload
 from api.wiring import UPLOADS_FOLDER, Service
 from ingest.export import export_csv
 from ingest.inputs import check_file
@@ -31,43 +29,54 @@ from ingest.rejects import rejects_path
 from retrieval.errors import InvalidRequest, JobNotFound
 from retrieval.library import Library
 
-router = APIRouter(prefix="/api/core/dataset", tags=["imports"], route_class=UploadRoute)
+router = APIRouter(prefix="/api/core/dataset", tags=["imports"])
+
+UPLOAD_PATHS = tuple(
+    f"{router.prefix}/collection/create/{name}" for name in ("template", "backup", "localFile")
+)
+"""Whose bodies are written to the disk as they come."""
 
 Envelope = dict[str, Any]
 
 
-@router.post("/collection/create/template")
-@router.post("/collection/create/backup")
-@router.post("/collection/create/localFile")
-async def import_upload(
-    service: ServiceOf,
-    key: WriteKey,
-    file: Annotated[UploadFile, File()],
-    data: Annotated[str, Form()],
-    vectors: Annotated[UploadFile | None, File()] = None,
-) -> Envelope:
+_UPLOAD_BODY = {
+    "type": "object",
+    "required": ["file", "data"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "data": {"type": "string", "description": "a JSON object, see ImportForm"},
+        "vectors": {"type": "string", "format": "binary"},
+    },
+}
+_UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD_BODY}}}}
+
+
+@router.post("/collection/create/template", openapi_extra=_UPLOAD)
+@router.post("/collection/create/backup", openapi_extra=_UPLOAD)
+@router.post("/collection/create/localFile", openapi_extra=_UPLOAD)
+async def import_upload(request: Request, service: ServiceOf, key: WriteKey) -> Envelope:
     """Import a table or a document into the collection of its name; replies when all is searchable.
 
     With ``"async": true`` it replies at once with the id of the job. The file ``vectors`` (.npy) brings
     ready-made embeddings, one for each text of each row, in order.
     """
-    try:
-        form = ImportForm.model_validate_json(data)
-    except ValidationError as error:
-        param, message = describe_validation(error.errors(), "data")
-        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
-    require_dataset(key, form.dataset_id)
+    # Not by FastAPI: it would read the body before the key is looked at.
+    with new_folder(_uploads(service)) as folder:
+        upload = await receive_upload(request, folder, ("file", "vectors"))
+        form = read_form(upload.fields)
+        require_dataset(key, form.dataset_id)
+        saved = _sent(upload, form)
+    return await _import(service, form, saved)
 
-    def save(folder: Path) -> _Saved:
-        name, path = Path(file.filename or "upload.csv").name, folder / "file"
-        _copy(file, path)
-        if vectors is None:
-            return _Saved(form.to_settings(name), path)
-        ready = folder / "vectors"
-        _copy(vectors, ready)
-        return _Saved(form.to_settings(name, Path(vectors.filename or "vectors.npy").name), path, ready)
 
-    return await _import(service, form, save)
+def _sent(upload: Upload, form: ImportForm) -> "_Saved":
+    file, vectors = upload.files.get("file"), upload.files.get("vectors")
+    if file is None:
+        raise InvalidRequest("file: the form has no file: send one in the field file", "file")
+    name = file.name or "upload.csv"
+    if vectors is None:
+        return _Saved(form.to_settings(name), file.path)
+    return _Saved(form.to_settings(name, vectors.name or "vectors.npy"), file.path, vectors.path)
 
 
 @router.post("/collection/create/text")
@@ -80,7 +89,7 @@ async def import_text(body: TextForm, service: ServiceOf, key: WriteKey) -> Enve
         path.write_text(body.text, encoding="utf-8")
         return _Saved(body.to_settings(f"{body.name}.md"), path)
 
-    return await _import(service, body, save)
+    return await _import(service, body, await run_in_threadpool(_save, service, body, save))
 
 
 @router.post("/collection/create/link")
@@ -96,7 +105,7 @@ async def import_link(body: LinkForm, service: ServiceOf, key: WriteKey) -> Enve
         settings = body.to_settings(found.name)
         return _Saved(replace(settings, collection=body.name or body.link), found.path)
 
-    return await _import(service, body, save)
+    return await _import(service, body, await run_in_threadpool(_save, service, body, save))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +117,32 @@ class _Saved:
     vectors: Path | None = None
 
 
-async def _import(service: Service, form: ImportForm, save: Callable[[Path], _Saved]) -> Envelope:
-    job, running = await run_in_threadpool(_submit, service, form, save)
+def _uploads(service: Service) -> Path:
+    return service.library.data_dir / UPLOADS_FOLDER
+
+
+def _save(service: Service, form: ImportForm, save: Callable[[Path], _Saved]) -> _Saved:
+    service.library.store.get_dataset(form.dataset_id)
+    with new_folder(_uploads(service)) as folder:
+        return save(folder)
+
+
+async def _import(service: Service, form: ImportForm, saved: _Saved) -> Envelope:
+    job, running = await run_in_threadpool(_submit, service, form, saved)
     if form.is_async:
-        return envelope({"collectionId": job.report.collection_id, "job": job.id})
+        progress = f"{router.prefix}/job/detail?id={job.id}"
+        return envelope({"collectionId": job.report.collection_id, "job": job.id, "progress": progress})
     # No thread waits: imports that take hours would leave none for searches.
     return envelope(_outcome(await asyncio.wrap_future(running)))
 
 
-def _submit(
-    service: Service, form: ImportForm, save: Callable[[Path], _Saved]
-) -> "tuple[Job, Future[ImportReport]]":
-    dataset = service.library.store.get_dataset(form.dataset_id)
-    uploads = service.library.data_dir / UPLOADS_FOLDER
-    uploads.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=uploads))
+def _submit(service: Service, form: ImportForm, saved: _Saved) -> "tuple[Job, Future[ImportReport]]":
+    """Takes the folder over: it goes with the job, or now if there is none."""
     try:
-        saved = save(folder)
         _describe(service.library, form, saved)
         job = queue_import(
             service.library,
-            dataset,
+            service.library.store.get_dataset(form.dataset_id),
             saved.path,
             saved.settings,
             saved.vectors,
@@ -136,12 +150,12 @@ def _submit(
             is_upload=True,
         )
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(saved.path.parent)
         raise
     running = service.runner.submit(job)
     if job.path != str(saved.path.absolute()):
         # The same import is under way already, or done under its key, with a file of its own.
-        shutil.rmtree(folder)
+        shutil.rmtree(saved.path.parent)
     return job, running
 
 
@@ -151,22 +165,19 @@ def _describe(library: Library, form: ImportForm, saved: _Saved) -> None:
     Raises:
         UnreadableFile, MissingColumn, InvalidRequest: the file cannot be imported; nothing was made.
     """
-    if not (form.described or form.tags or form.parent_id):
+    if not (form.described or form.tags or form.parent_id or form.create_time):
         return
     check_file(saved.path, saved.settings, saved.vectors)
-    library.ensure_collection(
+    collection = library.ensure_collection(
         form.dataset_id,
         saved.settings.collection,
         tags=form.tags,
         parent_id=form.parent_id,
-        kind="link" if isinstance(form, LinkForm) else "file",
+        kind=form.kind,
         metadata=form.described,
     )
-
-
-def _copy(upload: UploadFile, path: Path) -> None:
-    with path.open("wb") as copy:
-        shutil.copyfileobj(upload.file, copy)
+    if form.create_time:
+        library.store.update_collection(collection.id, created_at=form.create_time)
 
 
 def _outcome(report: ImportReport) -> Envelope:

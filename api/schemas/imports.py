@@ -1,11 +1,14 @@
 """What an upload says about the file, and what is told of jobs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from api.errors import describe_validation
 from api.schemas import Wire, to_wire
 from api.schemas.collections import CHUNK_SIZE, CHUNK_SPLITTER, EXTERNAL_ID, RAW_LINK, TRAINING_TYPE
 from ingest.chunking import ChunkOptions
@@ -15,17 +18,34 @@ from ingest.rows import TableOptions
 from ingest.sources import Reading
 from retrieval.errors import InvalidRequest
 
-TRAINING_TYPES = ("chunk", "qa", "auto")
-
 Column = Annotated[str, Field(coerce_numbers_to_str=True)]
 """By name, or by position from 1."""
+
+_OBJECT = TypeAdapter(dict[str, Any])
+
+_TRAINING_TYPES = {"chunk": "chunk", "qa": "qa", "auto": "chunk", "template": "chunk", "backup": "chunk"}
+"""FastGPT's, and what they are here."""
+
+_CHUNK_SETTINGS = ("chunkSize", "chunkOverlap", "chunkSplitter")
+
+
+def _is_training_type(value: Any) -> bool:
+    return isinstance(value, str) and value in _TRAINING_TYPES
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class ImportForm(Wire):
     """The form field ``data``. ``name`` is the collection's, the file's by default.
 
-    What is not given, or empty, is found out.
+    What is not given, or empty, is found out. FastGPT's values of ``mode``, and ``trainingMode``, say the
+    training type; with its ``chunkSettingMode`` "auto" the sizes of chunks are ours.
     """
+
+    kind: ClassVar[str] = "file"
+    """Of the collection it makes."""
 
     dataset_id: str
     name: str = ""
@@ -44,31 +64,31 @@ class ImportForm(Wire):
     chunk_size: int = ChunkOptions().size
     chunk_overlap: int = ChunkOptions().overlap
     chunk_splitter: str = ""
-    training_type: Literal["chunk", "qa", "auto"] = "chunk"
+    training_type: Literal["chunk", "qa"] = "chunk"
     qa_prompt: str = ""
     parent_id: str = ""
-    tags: list[str] = Field(default_factory=list)
+    tags: list[Column] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
+    create_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
     external_file_id: str = ""
     idempotency_key: str = ""
     is_async: bool = Field(False, alias="async")
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty_texts(cls, body: Any) -> Any:
-        return (
-            {name: value for name, value in body.items() if value != ""} if isinstance(body, dict) else body
-        )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_training_type(cls, body: Any) -> Any:
-        """Older clients say it as ``trainingMode``, or as ``mode``, which is ours for what becomes of records."""
+    def _with_fastgpts_forms(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        older = {name: body[name] for name in ("trainingMode", "mode") if body.get(name) in TRAINING_TYPES}
-        kept = {name: value for name, value in body.items() if name not in older}
-        return {**({"trainingType": next(iter(older.values()))} if older else {}), **kept}
+        given = {name: value for name, value in body.items() if value is not None and value != ""}
+        if _is_training_type(given.get("mode")):
+            given.setdefault("trainingType", given.pop("mode"))
+        if "trainingMode" in given:
+            given.setdefault("trainingType", given.pop("trainingMode"))
+        if _is_training_type(given.get("trainingType")):
+            given["trainingType"] = _TRAINING_TYPES[given["trainingType"]]
+        if given.get("chunkSettingMode") == "auto":
+            given = {name: value for name, value in given.items() if name not in _CHUNK_SETTINGS}
+        return given
 
     @property
     def described(self) -> dict[str, Any]:
@@ -96,6 +116,7 @@ class ImportForm(Wire):
 class TextForm(ImportForm):
     """A text to be cut into chunks. It needs a name."""
 
+    kind: ClassVar[str] = "virtual"
     name: str
     text: str
 
@@ -103,11 +124,28 @@ class TextForm(ImportForm):
 class LinkForm(ImportForm):
     """A page or file to be fetched."""
 
+    kind: ClassVar[str] = "link"
     link: str
 
     @property
     def described(self) -> dict[str, Any]:
         return {**super().described, RAW_LINK: self.link}
+
+
+def read_form(fields: Mapping[str, str]) -> ImportForm:
+    """Of the fields of an upload: ``data``, a JSON object, and what stands beside it.
+
+    Raises:
+        InvalidRequest: there is no ``data``, or something in it is not as expected; names the field.
+    """
+    if "data" not in fields and "datasetId" not in fields:
+        raise InvalidRequest("the form has no field data: send a JSON object with datasetId in it", "data")
+    try:
+        data = _OBJECT.validate_json(fields.get("data", "{}"))
+        return ImportForm.model_validate({**fields, **data})
+    except ValidationError as error:
+        param, message = describe_validation(error.errors(), "data")
+        raise InvalidRequest(f"the form field data is not as expected: {message}", param) from None
 
 
 def import_form(dataset_id: str, settings: ImportSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from zipfile import ZipFile
 
 import mammoth
 
+from ingest.archives import check_archive
 from ingest.documents import Document, check_size
 from ingest.documents.damage import BROKEN
 from ingest.documents.html import from_html
@@ -25,9 +26,7 @@ def read_docx(raw: bytes, name: str) -> Document:
         )
     try:
         with ZipFile(BytesIO(raw)) as parts:
-            size = sum(
-                part.file_size for part in parts.infolist() if part.filename.endswith((".xml", ".rels"))
-            )
+            size = check_archive(parts, name)
         check_size(name, size, MAX_XML_BYTES)
         html = mammoth.convert_to_html(
             BytesIO(raw),

@@ -28,6 +28,7 @@ EXPECTED = {
     "invalid_chat_id": (400, "invalid_request_error"),
     "unreadable_file": (422, "invalid_request_error"),
     "missing_column": (422, "invalid_request_error"),
+    "payload_too_large": (413, "invalid_request_error"),
     "store_unavailable": (503, "server_error"),
     "embedder_unavailable": (503, "server_error"),
     "completion_failed": (502, "server_error"),

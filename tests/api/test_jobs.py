@@ -93,8 +93,9 @@ def over(look: Callable[[], Any]) -> Any:
 def begin(api: Api, dataset: str, file: str, content: bytes, **fields: Any) -> str:
     """Upload in the background; the job's id."""
     data = data_of(api.upload(dataset, file, content, **{**fields, "async": True}))
-    assert list(data) == ["collectionId", "job"]
+    assert list(data) == ["collectionId", "job", "progress"]
     job: str = data["job"]
+    assert data["progress"] == f"{DATASETS}/job/detail?id={job}"
     return job
 
 

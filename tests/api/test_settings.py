@@ -17,6 +17,7 @@ VALUES = {
     "cache_dir": "/var/cache/quotebase",
     "mongodb_uri": "mongodb://user:secret-1@db/quotes",
     "index_memory": "2GiB",
+    "upload_limit": "3GiB",
     "embedding_model": "e5",
     "embedding_models": "multilingual-e5-small, /srv/a@b,bge@http://other/v1",
     "embedding_base_url": "http://embed/v1",
@@ -64,6 +65,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.cache_dir == Path("/var/cache/quotebase")
     assert everything_set.mongodb == "mongodb://user:secret-1@db/quotes"
     assert everything_set.index_memory == 2 << 30
+    assert everything_set.upload_limit == 3 << 30
     assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
     assert everything_set.further_embedders == (
         EmbedderChoice(BUNDLED),
@@ -89,6 +91,7 @@ def test_without_an_environment_nothing_else_is_needed() -> None:
 
     assert settings.mongodb is None
     assert settings.index_memory is None
+    assert settings.upload_limit == 1 << 30
     assert settings.private_links is False
     assert settings.rate_limit is None
     assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)

@@ -182,7 +182,7 @@ def test_an_import_makes_its_collection_as_it_is_told(api: Api) -> None:
     made = data_of(api.post(f"{COLLECTIONS}/create/text", body))
 
     detail = data_of(api.get(f"{COLLECTIONS}/detail", id=made["collectionId"]))
-    assert (detail["parentId"], detail["tags"], detail["type"]) == (folder, ["x"], "file")
+    assert (detail["parentId"], detail["tags"], detail["type"]) == (folder, ["x"], "virtual")
     assert (detail["metadata"]["shelf"], detail["externalFileId"], detail["chunkSize"]) == (3, "F-9", 256)
     assert made["results"]["insertLen"] == detail["dataAmount"] == 1
 

@@ -388,7 +388,7 @@ def test_who_waits_for_a_job_that_is_cancelled_is_told(
 ) -> None:
     embedder.gate.clear()
     with ThreadPoolExecutor(2) as others:
-        uploading = others.submit(api.upload, dataset, "a.csv", table(600).encode())
+        uploading = others.submit(api.upload, dataset, "a.csv", table(BATCH_RECORDS + 88).encode())
         assert embedder.waiting.wait(PATIENCE_S)
         (job,) = data_of(api.get(f"{DATASETS}/job/list", datasetId=dataset))
         cancelling = others.submit(api.post, f"{DATASETS}/job/cancel", {"id": job["id"]})
@@ -420,7 +420,7 @@ def test_searches_go_on_while_an_import_runs(api: Api, dataset: str, embedder: G
 
 def test_a_dataset_that_is_deleted_ends_its_imports(api: Api, dataset: str, embedder: GatedEmbedder) -> None:
     embedder.gate.clear()
-    job = begin(api, dataset, "a.csv", table(600).encode())
+    job = begin(api, dataset, "a.csv", table(BATCH_RECORDS + 88).encode())
     assert embedder.waiting.wait(PATIENCE_S)
 
     data_of(api.delete(f"{DATASETS}/delete", id=dataset))
@@ -450,7 +450,7 @@ def test_a_deleted_collection_takes_its_jobs_along(api: Api, dataset: str, embed
     uploaded = data_of(api.upload(dataset, "a.csv", b"q,a\n1,one\n,none\n", name="same"))
     other = data_of(api.upload(dataset, "b.csv", b"q,a\n1,one\n", idempotencyKey="b"))["report"]["job"]
     embedder.gate.clear()
-    running = begin(api, dataset, "c.csv", table(600).encode(), name="same", mode="replace")
+    running = begin(api, dataset, "c.csv", table(BATCH_RECORDS + 88).encode(), name="same", mode="replace")
     assert embedder.waiting.wait(PATIENCE_S)
 
     data_of(api.delete(f"{DATASETS}/collection/delete", id=uploaded["collectionId"]))
@@ -550,7 +550,7 @@ def test_an_unknown_dataset_is_not_exported(api: Api) -> None:
 def test_two_clients_that_upload_the_same_at_once_are_both_answered(
     api: Api, dataset: str, embedder: GatedEmbedder
 ) -> None:
-    content = table(600).encode()
+    content = table(BATCH_RECORDS + 88).encode()
     embedder.gate.clear()
     with ThreadPoolExecutor(4) as clients:
         uploading = [clients.submit(api.upload, dataset, "a.csv", content) for _ in range(4)]
@@ -558,10 +558,12 @@ def test_two_clients_that_upload_the_same_at_once_are_both_answered(
         embedder.gate.set()
         reports = [data_of(one.result(PATIENCE_S))["report"] for one in uploading]
 
-    assert all(report["read"] == report["added"] + report["unchanged"] == 600 for report in reports)
-    assert reports[0]["added"] == 600
-    assert embedder.texts_read == 600
-    assert Counter(q for q, _ in records(api)) == Counter(questions(600))
+    assert all(
+        report["read"] == report["added"] + report["unchanged"] == BATCH_RECORDS + 88 for report in reports
+    )
+    assert reports[0]["added"] == BATCH_RECORDS + 88
+    assert embedder.texts_read == BATCH_RECORDS + 88
+    assert Counter(q for q, _ in records(api)) == Counter(questions(BATCH_RECORDS + 88))
     assert uploads(api) == []
 
 

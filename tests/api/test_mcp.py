@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent
 
 from api.keys import KeyKind, Keys
-from api.schemas.datasets import MAX_PUSH
+from api.schemas.records import MAX_PUSH
 from ingest.imports import import_file
 from retrieval.embedding.endpoint import EndpointEmbedder
 from retrieval.library import Library

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.limits import JSON_LIMIT
-from api.schemas.imports import LinkForm, TextForm, describe_collection, read_form
+from api.schemas.imports import LinkForm, TextForm, read_form
 from api.uploads import FIELD_LIMIT, MAX_NAME, MAX_PARTS, plain_name, receive_upload
 from api.wiring import UPLOADS_FOLDER, service_of
 from retrieval.completion.extractive import ExtractiveCompletion
@@ -505,20 +505,15 @@ def test_what_is_said_of_the_collection() -> None:
         {"data": json.dumps({"datasetId": "d", "parentId": None, "tags": None, "metadata": ""})}
     )
 
-    assert describe_collection(whole) == {
-        "kind": "file",
-        "parent_id": "p",
-        "tags": ["a", "7"],
-        "metadata": {"x": [1]},
-        "create_time": datetime(2024, 5, 1, tzinfo=UTC),
-    }
-    assert describe_collection(empty) == {"kind": "file"}
+    assert (whole.kind, whole.parent_id, whole.tags, whole.described) == ("file", "p", ["a", "7"], {"x": [1]})
+    assert whole.create_time == datetime(2024, 5, 1, tzinfo=UTC)
+    assert (empty.parent_id, empty.tags, empty.described, empty.create_time) == ("", [], {}, None)
     link = LinkForm.model_validate({"datasetId": "d", "link": "http://x", "tags": []})
-    assert describe_collection(link) == {"kind": "link", "tags": []}
+    assert (link.kind, link.described) == ("link", {"rawLink": "http://x"})
     text = TextForm.model_validate(
         {"datasetId": "d", "name": "n", "text": "t", "createTime": "2024-05-01T00:00:00"}
     )
-    assert describe_collection(text) == {"kind": "virtual", "create_time": datetime(2024, 5, 1, tzinfo=UTC)}
+    assert (text.kind, text.create_time) == ("virtual", datetime(2024, 5, 1, tzinfo=UTC))
 
 
 def test_progress_leads_to_the_job(api: Api, dataset: str) -> None:

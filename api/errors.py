@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.schemas.problems import describe_validation
 from retrieval import errors
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,6 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.RateLimited: 429,
 }
 """The nearest class in an error's ancestry decides."""
-
-_PLACES = ("body", "query")
-"""What FastAPI puts before the name of a field."""
 
 _TYPES = {
     401: "authentication_error",
@@ -110,18 +108,6 @@ def install(app: FastAPI) -> None:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
         message = "something went wrong inside the server; its log says what"
         return JSONResponse(error_body(500, "internal_error", message), 500)
-
-
-def describe_validation(problems: Sequence[Any], whole: str = "body") -> tuple[str, str]:
-    """(field, sentence) for the first problem that pydantic found in ``whole``."""
-    first = problems[0]
-    if first["type"] == "json_invalid":
-        return whole, f"{whole}: not valid JSON ({first['ctx']['error']})"
-    place = [str(part) for part in first["loc"]]
-    if place in ([], ["body"]):
-        return whole, f"{whole}: a JSON object is expected, with Content-Type: application/json"
-    param = ".".join(place[1:] if place[0] in _PLACES else place)
-    return param, f"{param}: {first['msg']}"
 
 
 def _describe_http(

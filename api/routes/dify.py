@@ -11,7 +11,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from api.access import dataset_meant
 from api.auth import SearchKey, ServiceOf
-from api.errors import describe_validation, headers_of, status_of
+from api.errors import headers_of, status_of
 from api.schemas.dify import (
     BAD_HEADER,
     NO_KNOWLEDGE,
@@ -20,6 +20,7 @@ from api.schemas.dify import (
     failure_item,
     record_item,
 )
+from api.schemas.problems import describe_validation
 from retrieval.errors import DatasetNotFound, Forbidden, QuotebaseError, Unauthorized
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from api.errors import describe_validation
 from api.schemas import Wire, to_wire
 from api.schemas.collections import CHUNK_SIZE, CHUNK_SPLITTER, EXTERNAL_ID, RAW_LINK, TRAINING_TYPE
+from api.schemas.problems import describe_validation
 from ingest.chunking import ChunkOptions
 from ingest.jobs import ImportReport, ImportSettings, Job, Mode
 from ingest.mapping import ColumnChoice

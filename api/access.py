@@ -1,4 +1,4 @@
-"""Which of the datasets that a key opens is meant by an id or a name."""
+"""What is meant by an id or a name, if the key that asks opens it."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ from api.auth import require_dataset
 from api.keys import Key
 from retrieval.errors import DatasetNotFound
 from retrieval.library import no_dataset_named
-from retrieval.types import Dataset
+from retrieval.store import Store
+from retrieval.types import Collection, Dataset
 
 
 def opened_datasets(key: Key, datasets: Sequence[Dataset]) -> list[Dataset]:
@@ -28,3 +29,10 @@ def dataset_meant(key: Key, datasets: Sequence[Dataset], id_or_name: str) -> Dat
                 return dataset
     require_dataset(key, id_or_name)
     raise DatasetNotFound(no_dataset_named(id_or_name, opened))
+
+
+def opened_collection(store: Store, key: Key, collection_id: str) -> Collection:
+    """Raises CollectionNotFound, or Forbidden if the key does not open its dataset."""
+    collection = store.get_collection(collection_id)
+    require_dataset(key, collection.dataset_id)
+    return collection

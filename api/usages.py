@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -49,11 +50,11 @@ class Usages:
 
     def add(self, usage_id: str, records: int, drafts: Sequence[RecordDraft]) -> None:
         """Count records and the tokens of what was sent; a bill of another service is not ours to keep."""
-        if not usage_id or self._store.find_document(KIND, usage_id) is None:
+        if not usage_id:
             return
-        tokens = sum(count_tokens(draft.text) for draft in drafts)
-        with _ADDING:
+        with _ADDING, suppress(UsageNotFound):
             usage = self.get(usage_id)
+            tokens = sum(count_tokens(draft.text) for draft in drafts)
             self._save(replace(usage, records=usage.records + records, tokens=usage.tokens + tokens))
 
     def _save(self, usage: Usage) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.access import opened_collection
 from api.auth import SearchKey, ServiceOf, WriteKey, require_dataset
 from api.keys import Key
 from api.schemas import envelope
@@ -53,7 +54,6 @@ def list_collections(body: CollectionList, service: ServiceOf, key: SearchKey) -
     """A page of the collections in a folder, newest first."""
     require_dataset(key, body.dataset_id)
     store = service.library.store
-    store.get_dataset(body.dataset_id)
     page = store.page_collections(body.dataset_id, body.place, body.search_text, body.start, body.page_size)
     counts = store.count_records_in([one.id for one in page.items])
     running = _running(store, body.dataset_id)
@@ -64,8 +64,8 @@ def list_collections(body: CollectionList, service: ServiceOf, key: SearchKey) -
 @router.get("/detail")
 def get_collection(id: str, service: ServiceOf, key: SearchKey) -> Envelope:
     """All that is known of a collection."""
-    collection = _opened(service, key, id)
     store = service.library.store
+    collection = opened_collection(store, key, id)
     records = store.count_records_in([id])[id]
     jobs = _into(_running(store, collection.dataset_id), id)
     return envelope(collection_detail(collection, key, records, jobs))
@@ -77,7 +77,7 @@ def update_collection(body: CollectionUpdate, service: ServiceOf, key: WriteKey)
     """Rename, move, tag or forbid a collection; what is forbidden, and in a folder all below it, is not searched."""
     store = service.library.store
     collection_id = body.id or _known_elsewhere(store, body.dataset_id, body.external_file_id).id
-    _opened(service, key, collection_id)
+    opened_collection(store, key, collection_id)
     store.update_collection(
         collection_id,
         name=body.name,
@@ -107,15 +107,8 @@ def delete_listed_collections(body: CollectionDelete, service: ServiceOf, key: W
 @router.post("/read")
 def read_collection(body: CollectionRead, service: ServiceOf, key: SearchKey) -> Envelope:
     """Where the source of a collection is: the link it was made of; files are not kept, and have none."""
-    collection = _opened(service, key, body.collection_id)
+    collection = opened_collection(service.library.store, key, body.collection_id)
     return envelope({"type": "url", "value": collection.metadata.get(RAW_LINK, "")})
-
-
-def _opened(service: Service, key: Key, collection_id: str) -> Collection:
-    """Raises CollectionNotFound, Forbidden."""
-    collection = service.library.store.get_collection(collection_id)
-    require_dataset(key, collection.dataset_id)
-    return collection
 
 
 def _known_elsewhere(store: Store, dataset_id: str, external_id: str) -> Collection:
@@ -131,7 +124,7 @@ def _known_elsewhere(store: Store, dataset_id: str, external_id: str) -> Collect
 def _delete(service: Service, key: Key, ids: Sequence[str]) -> Envelope:
     """All of them have to be there and open to the key before the first one goes."""
     store = service.library.store
-    for collection in [_opened(service, key, id_) for id_ in ids]:
+    for collection in [opened_collection(store, key, id_) for id_ in ids]:
         below = store.children_of(collection.id)
         service.library.delete_collection(collection.id)
         for id_ in (collection.id, *below):

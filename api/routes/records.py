@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.access import opened_collection
 from api.auth import SearchKey, ServiceOf, WriteKey, require_dataset
-from api.keys import Key
 from api.schemas import envelope
 from api.schemas.paging import page_of
 from api.schemas.records import (
@@ -22,7 +22,7 @@ from api.usages import Usages
 from api.wiring import Service
 from ingest.qa_split import FailedChunk, split_into_pairs
 from retrieval.errors import InvalidRequest
-from retrieval.types import Collection, RecordDraft
+from retrieval.types import RecordDraft
 
 router = APIRouter(prefix="/api/core/dataset/data", tags=["records"])
 
@@ -37,7 +37,7 @@ def push_data(body: PushData, service: ServiceOf, key: WriteKey) -> Envelope:
     """
     if len(body.data) > MAX_PUSH:
         raise InvalidRequest(f"data has {len(body.data)} items, at most {MAX_PUSH} go in one request", "data")
-    collection = _collection(service, key, body.collection_id)
+    collection = opened_collection(service.library.store, key, body.collection_id)
     drafts, errors = _pairs(service, body) if body.training_type == "qa" else _drafts(body.data)
     result = service.library.add_records(collection, drafts)
     Usages(service.library.store).add(body.bill_id, len(result.added), drafts)
@@ -55,7 +55,7 @@ def push_data(body: PushData, service: ServiceOf, key: WriteKey) -> Envelope:
 @router.post("/insertData")
 def insert_data(body: InsertData, service: ServiceOf, key: WriteKey) -> Envelope:
     """Add one record; its id."""
-    collection = _collection(service, key, body.collection_id)
+    collection = opened_collection(service.library.store, key, body.collection_id)
     _require_question(body)
     draft = body.to_draft()
     result = service.library.add_records(collection, [draft])
@@ -70,7 +70,7 @@ def insert_data(body: InsertData, service: ServiceOf, key: WriteKey) -> Envelope
 @router.post("/v2/list")
 def list_data(body: DataList, service: ServiceOf, key: SearchKey) -> Envelope:
     """A page of the records of a collection, oldest first; with ``searchText`` those that have it in q or a."""
-    collection = _collection(service, key, body.collection_id)
+    collection = opened_collection(service.library.store, key, body.collection_id)
     page = service.library.store.page_records(collection.id, body.search_text, body.start, body.page_size)
     return envelope(page_of([record_item(record) for record in page.items], page.total))
 
@@ -102,13 +102,6 @@ def delete_data(id: str, service: ServiceOf, key: WriteKey) -> Envelope:
     require_dataset(key, record.dataset_id)
     service.library.delete_records(record.dataset_id, [id])
     return envelope("success")
-
-
-def _collection(service: Service, key: Key, collection_id: str) -> Collection:
-    """Raises CollectionNotFound, Forbidden."""
-    collection = service.library.store.get_collection(collection_id)
-    require_dataset(key, collection.dataset_id)
-    return collection
 
 
 def _require_question(item: DataItem) -> None:

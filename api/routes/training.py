@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.access import opened_collection
 from api.auth import SearchKey, ServiceOf, WriteKey, require_dataset
 from api.keys import Key
 from api.schemas import envelope
@@ -30,7 +31,7 @@ def get_training_detail(collectionId: str, service: ServiceOf, key: SearchKey) -
 
 @router.get("/training/getDatasetTrainingQueue")
 def get_training_queue(datasetId: str, service: ServiceOf, key: SearchKey) -> Envelope:  # noqa: N803
-    """Rows that imports into a dataset have yet to do, and records that another model has yet to read."""
+    """Rows that imports into a dataset have yet to do. Nothing is ever rebuilt by another model."""
     require_dataset(key, datasetId)
     store = service.library.store
     jobs = [job for job in Jobs(store).list(store.get_dataset(datasetId).id) if not job.is_over]
@@ -66,7 +67,6 @@ def update_training_data(body: TrainingUpdate, service: ServiceOf, key: WriteKey
 def _imports(service: Service, key: Key, collection_id: str) -> tuple[Collection, list[Job]]:
     """A collection and the jobs that import into it. Raises CollectionNotFound, Forbidden."""
     store = service.library.store
-    collection = store.get_collection(collection_id)
-    require_dataset(key, collection.dataset_id)
+    collection = opened_collection(store, key, collection_id)
     jobs = Jobs(store).list(collection.dataset_id)
     return collection, [job for job in jobs if job.report.collection_id == collection_id]

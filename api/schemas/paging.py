@@ -9,17 +9,17 @@ from api.schemas import Wire
 MOST_ROWS = 1000
 """Of one page. Clients stop at a page with fewer rows than they asked for, so that more is refused and not cut."""
 
-FARTHEST = 2**53
+LARGEST = 2**53
 """What every client can count to."""
 
-Place = Annotated[int, Field(ge=0, le=FARTHEST)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class Paging(Wire):
     """``offset`` counts before ``pageNum``, which begins with 1."""
 
-    offset: Place | None = None
-    page_num: Annotated[int, Field(ge=1, le=FARTHEST)] = 1
+    offset: Count | None = None
+    page_num: Annotated[int, Field(ge=1, le=LARGEST)] = 1
     page_size: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 10
 
     @property

@@ -1,19 +1,17 @@
 """Requests about records, and what is told of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from api.schemas import Wire, wire_time
-from api.schemas.paging import Paging
+from api.schemas.paging import Count, Paging
 from retrieval.store import Store
 from retrieval.types import Passage, Record, RecordDraft
 
 MAX_PUSH = 200
 """Most records of one pushData."""
-
-LARGEST = 2**53
 
 Training = Literal["chunk", "qa", "auto"]
 
@@ -41,7 +39,7 @@ Indexes = list[Annotated[IndexText, BeforeValidator(_as_index)]]
 class DataItem(Wire):
     q: str
     a: str = ""
-    chunk_index: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    chunk_index: Count = 0
     indexes: Indexes = Field(default_factory=list)
 
     def to_draft(self) -> RecordDraft:
@@ -120,9 +118,5 @@ def record_detail(store: Store, record_id: str) -> dict[str, Any]:
         "sourceId": record.collection_id,
         "updateTime": wire_time(record.updated_at),
         "tokens": record.tokens,
-        "metadata": _plain(record.metadata),
+        "metadata": dict(record.metadata),
     }
-
-
-def _plain(metadata: Mapping[str, object]) -> dict[str, object]:
-    return dict(metadata)

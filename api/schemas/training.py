@@ -7,7 +7,7 @@ from pydantic import AliasChoices, Field
 
 from api.schemas import Wire
 from api.schemas.collections import rows_left
-from api.schemas.paging import Paging
+from api.schemas.paging import Count, Paging
 from ingest.jobs import Job
 from ingest.mending import Failure
 
@@ -30,7 +30,7 @@ class TrainingUpdate(Wire):
     data_id: str = Field("", validation_alias=AliasChoices("dataId", "id", "data_id"))
     q: str = ""
     a: str = ""
-    chunk_index: int = Field(0, ge=0, le=2**53)
+    chunk_index: Count = 0
 
 
 def training_detail(jobs: Sequence[Job], records: int) -> dict[str, Any]:

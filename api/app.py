@@ -16,6 +16,7 @@ from api.routes import (
     datasets,
     dify,
     health,
+    history,
     indexes,
     jobs,
     keys,
@@ -41,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     )
     for routes in (
         chat,
+        history,
         datasets,
         collections,
         records,

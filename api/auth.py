@@ -11,7 +11,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from api.keys import Capability, Key
 from api.limiting import network_of
 from api.wiring import Service
-from retrieval.errors import Forbidden, Unauthorized
+from retrieval.errors import Forbidden, InvalidRequest, Unauthorized
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `quotebase keys create`")
 
@@ -96,7 +96,18 @@ def _key_that_may(capability: Capability) -> Callable[[Key], Key]:
     return check
 
 
+def _chat_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
+    if key.kind == "dataset":
+        raise Forbidden(
+            "this is a dataset key, and chats are for app keys (quotebase keys create --app NAME), or an admin key "
+            "to look at them"
+        )
+    return key
+
+
 AppKey = Annotated[Key, Depends(_app_key)]
+ChatKey = Annotated[Key, Depends(_chat_key)]
+"""An app's, for the chats of that key; or an admin's, which may look at those of any app."""
 DatasetKey = Annotated[Key, Depends(_dataset_key)]
 """Any that is not an app's: whatever it may do, it may know which datasets it opens."""
 SearchKey = Annotated[Key, Depends(_key_that_may("search"))]
@@ -109,6 +120,14 @@ def require_dataset(key: Key, dataset_id: str) -> None:
     """Raises Forbidden if the key does not open the dataset."""
     if not key.may_use(dataset_id):
         raise Forbidden(f"this key does not open the dataset {dataset_id}: use a key that names it")
+
+
+def require_app(key: Key, app_id: str) -> None:
+    """Raises Forbidden if an app key is of another app, InvalidRequest if an admin key names none."""
+    if key.kind == "app" and app_id not in ("", key.app_id):
+        raise Forbidden(f"this key is not of the app {app_id}: leave appId out, or use a key of that app")
+    if key.kind != "app" and not app_id:
+        raise InvalidRequest("appId is missing: an admin key has to say whose chats to look at", "appId")
 
 
 def require_all_datasets(key: Key) -> None:

@@ -21,6 +21,8 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.CollectionNotFound: 404,
     errors.RecordNotFound: 404,
     errors.AppNotFound: 404,
+    errors.ChatNotFound: 404,
+    errors.ChatItemNotFound: 404,
     errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
     errors.UsageNotFound: 404,

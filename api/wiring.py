@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.apps import Apps
+from api.chat.chats import Chats
 from api.keys import Keys
 from api.limiting import RateLimit
 from api.limits import UPLOAD_LIMIT
@@ -34,6 +35,7 @@ class Service:
     library: Library
     completion: Completion
     apps: Apps
+    chats: Chats
     keys: Keys
     runner: JobRunner
     allows_private_links: bool = False
@@ -99,6 +101,7 @@ def service_of(
         library,
         completion,
         Apps(library.store),
+        Chats(library.store),
         Keys(library.store),
         JobRunner(library, completion),
         allows_private_links,

@@ -7,6 +7,8 @@
     ├── CollectionNotFound           "collection_not_found"
     ├── RecordNotFound               "record_not_found"
     ├── AppNotFound                  "app_not_found"
+    ├── ChatNotFound                 "chat_not_found"
+    ├── ChatItemNotFound             "chat_item_not_found"
     ├── KeyNotFound                  "key_not_found"
     ├── JobNotFound                  "job_not_found"
     ├── UsageNotFound                "usage_not_found"
@@ -59,6 +61,14 @@ class RecordNotFound(QuotebaseError):
 
 
 class AppNotFound(QuotebaseError):
+    pass
+
+
+class ChatNotFound(QuotebaseError):
+    pass
+
+
+class ChatItemNotFound(QuotebaseError):
     pass
 
 

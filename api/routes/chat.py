@@ -48,7 +48,7 @@ def complete_chat(body: ChatRequest, service: ServiceOf, key: AppKey) -> Respons
     app = service.apps.get(key.app_id)
     for dataset_id in app.dataset_ids:
         service.library.bound_dataset(dataset_id)
-    chat = Chat(service.library.store, key, body.chat_id) if body.chat_id is not None else None
+    chat = service.chats.open(key, body.chat_id) if body.chat_id is not None else None
     question = _question(body, chat)
     events = _remembered(_turn(app, question, service), chat, question.message, body.response_chat_item_id)
     if not body.stream:

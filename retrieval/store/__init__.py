@@ -325,8 +325,18 @@ class Store(Protocol):
         """Oldest first; of one group if given, the ``newest`` n only if given."""
         ...
 
+    def page_documents(
+        self, kind: str, group: str, offset: int, limit: int, newest_first: bool = False
+    ) -> Page[Document]:
+        """Some of one group, in the order of ``seq``; those that are passed by are not read."""
+        ...
+
     def delete_document(self, kind: str, document_id: str) -> bool:
         """Whether there was one."""
+        ...
+
+    def delete_documents(self, kind: str, group: str) -> int:
+        """All of one group; how many there were. On MongoDB a kill may leave some: delete them again."""
         ...
 
     # Upkeep

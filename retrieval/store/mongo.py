@@ -33,7 +33,7 @@ from retrieval.store.folders import (
     check_is_empty,
 )
 from retrieval.store.mongo_documents import Doc, TableName
-from retrieval.store.mongo_pages import ids_below, page_of_collections, page_of_records
+from retrieval.store.mongo_pages import ids_below, page_of_collections, page_of_documents, page_of_records
 from retrieval.store.mongo_writes import Writes
 from retrieval.types import (
     FOLDER,
@@ -452,9 +452,25 @@ class MongoStore:
         found = self._tables.in_order("documents", query, limit=newest, newest_first=True)
         return [docs.to_document(doc) for doc in reversed(found)]
 
+    def page_documents(
+        self, kind: str, group: str, offset: int, limit: int, newest_first: bool = False
+    ) -> Page[Document]:
+        query = {"kind": kind, "group": docs.exactly(group)}
+        with self._writes.exclusive():
+            found, total = page_of_documents(self._tables, query, offset, limit, newest_first)
+        return Page(tuple(map(docs.to_document, found)), total)
+
     def delete_document(self, kind: str, document_id: str) -> bool:
         with self._writes.exclusive():
             return self._tables.delete("documents", {"_id": docs.document_key(kind, document_id)}) > 0
+
+    def delete_documents(self, kind: str, group: str) -> int:
+        with self._writes.exclusive():
+            query = {"kind": kind, "group": docs.exactly(group)}
+            # NX-27017 cannot delete by a group that begins like a date.
+            ids = [doc["_id"] for doc in self._tables.in_order("documents", query, "_id")]
+            self._tables.delete_ids("documents", ids)
+        return len(ids)
 
     # Upkeep
 

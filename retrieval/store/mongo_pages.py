@@ -1,4 +1,4 @@
-"""Pages of collections and of records, and what lies in a folder, in MongoDB."""
+"""Pages of collections, records and documents, and what lies in a folder, in MongoDB."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -46,6 +46,13 @@ def page_of_collections(
     if search:
         query["name"] = _containing(search)
     return _page(tables, "collections", query, offset, limit, newest_first=True)
+
+
+def page_of_documents(
+    tables: Reads, query: Doc, offset: int, limit: int, newest_first: bool
+) -> tuple[list[Doc], int]:
+    """Those that the query finds, in that order, and how many there are."""
+    return _page(tables, "documents", query, offset, limit, newest_first)
 
 
 def _page(

@@ -39,7 +39,14 @@ from retrieval.store.folders import (
     check_is_empty,
 )
 from retrieval.store.schema import MIGRATIONS
-from retrieval.store.sqlite_pages import collection_keys, contains, counts_of_records, ids_below, record_keys
+from retrieval.store.sqlite_pages import (
+    collection_keys,
+    contains,
+    counts_of_records,
+    document_seqs,
+    ids_below,
+    record_keys,
+)
 from retrieval.store.sqlite_purge import purge_step
 from retrieval.types import (
     FOLDER,
@@ -611,10 +618,24 @@ class SqliteStore:
         )
         return [_document(row) for row in reversed(rows)]
 
+    def page_documents(
+        self, kind: str, group: str, offset: int, limit: int, newest_first: bool = False
+    ) -> Page[Document]:
+        with self._reading() as db:
+            seqs, total = document_seqs(db, kind, group, offset, limit, newest_first)
+            direction = "DESC" if newest_first else "ASC"
+            rows = self._rows(f"{_DOCUMENT} WHERE seq IN {_GIVEN} ORDER BY seq {direction}", json.dumps(seqs))
+        return Page(tuple(map(_document, rows)), total)
+
     def delete_document(self, kind: str, document_id: str) -> bool:
         with self._transaction() as db:
             deleted = db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, document_id))
             return deleted.rowcount > 0
+
+    def delete_documents(self, kind: str, group: str) -> int:
+        with self._transaction() as db:
+            deleted = db.execute("DELETE FROM documents WHERE kind = ? AND grouped_by = ?", (kind, group))
+            return deleted.rowcount
 
     # Upkeep
 

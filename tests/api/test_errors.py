@@ -36,6 +36,8 @@ EXPECTED = {
     "unauthorized": (401, "authentication_error"),
     "forbidden": (403, "permission_error"),
     "usage_not_found": (404, "not_found_error"),
+    "chat_not_found": (404, "not_found_error"),
+    "chat_item_not_found": (404, "not_found_error"),
     "rate_limited": (429, "rate_limit_error"),
 }
 """Status and type of every code that the core has."""

@@ -24,9 +24,16 @@ def service_of_request(request: Request) -> Service:
 ServiceOf = Annotated[Service, Depends(service_of_request)]
 
 
-def _any_key(
-    service: ServiceOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Key:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _any_key(service: ServiceOf, request: Request, credentials: Credentials) -> Key:
+    key = _key_of(service, credentials)
+    request.state.key_id = key.id
+    return key
+
+
+def _key_of(service: Service, credentials: HTTPAuthorizationCredentials | None) -> Key:
     if credentials is None:
         raise Unauthorized("no key was sent: add the header  Authorization: Bearer <key>")
     if hmac.compare_digest(credentials.credentials.encode(), service.local_token.encode()):
@@ -73,6 +80,13 @@ def _key_that_may(capability: Capability) -> Callable[[Key], Key]:
     return check
 
 
+def _may_read_metrics(service: ServiceOf, request: Request, credentials: Credentials) -> None:
+    if not service.metrics.is_open:
+        _admin_key(_dataset_key(_any_key(service, request, credentials)))
+
+
+MetricsKey = Annotated[None, Depends(_may_read_metrics)]
+"""An admin key, unless the settings leave the metrics open."""
 AppKey = Annotated[Key, Depends(_app_key)]
 DatasetKey = Annotated[Key, Depends(_dataset_key)]
 """Any that is not an app's: whatever it may do, it may know which datasets it opens."""

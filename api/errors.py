@@ -29,6 +29,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.InvalidChatId: 400,
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
+    errors.ServerStopping: 503,
     errors.CompletionFailed: 502,
     errors.RerankFailed: 502,
     errors.Unauthorized: 401,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from api.apps import Apps
 from api.keys import Keys
+from api.metrics import Metrics
+from api.readiness import Readiness
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
@@ -34,6 +36,8 @@ class Service:
     apps: Apps
     keys: Keys
     runner: JobRunner
+    metrics: Metrics
+    readiness: Readiness
     allows_private_links: bool = False
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
@@ -58,7 +62,9 @@ def open_library(settings: Settings, progress: Progress | None = None) -> Iterat
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
-        service = service_of(library, open_completion(settings.completion), settings.private_links)
+        service = service_of(
+            library, open_completion(settings.completion), settings.private_links, settings.metrics_open
+        )
         with closing(service.runner):
             _remove_leftovers(library)
             service.runner.resume()
@@ -73,14 +79,19 @@ def _remove_leftovers(library: Library) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
+def service_of(
+    library: Library, completion: Completion, allows_private_links: bool = False, metrics_open: bool = False
+) -> Service:
     """The service over an open library. Close its runner before the library."""
+    runner = JobRunner(library, completion)
     return Service(
         library,
         completion,
         Apps(library.store),
         Keys(library.store),
-        JobRunner(library, completion),
+        runner,
+        Metrics(library, runner, metrics_open),
+        Readiness(library),
         allows_private_links,
     )
 

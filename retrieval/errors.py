@@ -20,6 +20,7 @@
     ├── EmbedderUnavailable          "embedder_unavailable"
     ├── CompletionFailed             "completion_failed"
     ├── RerankFailed                 "rerank_failed"
+    ├── ServerStopping               "server_stopping"
     ├── Unauthorized                 "unauthorized"
     └── Forbidden                    "forbidden"
 
@@ -113,6 +114,10 @@ class CompletionFailed(QuotebaseError):
 
 class RerankFailed(QuotebaseError):
     pass
+
+
+class ServerStopping(QuotebaseError):
+    """What was asked for goes on at the next start."""
 
 
 class Unauthorized(QuotebaseError):

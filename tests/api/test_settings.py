@@ -32,6 +32,8 @@ VALUES = {
     "host": "::1",
     "port": "0",
     "log_level": "debug",
+    "log_format": "json",
+    "metrics_open": "true",
 }
 
 
@@ -68,6 +70,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.private_links is True
     assert (everything_set.host, everything_set.port) == ("::1", 0)
     assert everything_set.log_level == "debug"
+    assert (everything_set.log_format, everything_set.metrics_open) == ("json", True)
 
 
 def test_secrets_are_not_shown(everything_set: Settings) -> None:
@@ -104,7 +107,14 @@ def test_settings_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("PORT", "-1"), ("PORT", "65536"), ("PORT", "x"), ("LOG_LEVEL", "INFO"), ("LOG_LEVEL", "trace")),
+        *(
+            ("PORT", "-1"),
+            ("PORT", "65536"),
+            ("PORT", "x"),
+            ("LOG_LEVEL", "INFO"),
+            ("LOG_LEVEL", "trace"),
+            ("LOG_FORMAT", "xml"),
+        ),
         *(("EMBEDDING_MAX_TOKENS", "15"), ("COMPLETION_TIMEOUT_S", "0"), ("COMPLETION_TIMEOUT_S", "-1")),
         *(
             ("INDEX_MEMORY", value)

@@ -23,6 +23,13 @@ router = APIRouter(tags=["chat"])
 
 PATHS = ("/api/v1/chat/completions", "/v1/chat/completions", "/api/chat/completions")
 
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
+"""One of a stream: ``data`` is JSON, or ``[DONE]`` at the end."""
+
 SHAPES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "OpenAI's `chat.completion`; with `stream`, its chunks as events; with `detail`, FastGPT's fields too",
@@ -30,7 +37,7 @@ SHAPES: dict[int | str, dict[str, Any]] = {
             "application/json": {
                 "schema": {"type": "object", "required": ["id", "object", "choices", "usage"]}
             },
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": EVENT},
         },
     }
 }

@@ -3,12 +3,15 @@
 import json
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 Value = TypeVar("Value")
+
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""What both stores can keep."""
 
 
 class Wire(BaseModel):

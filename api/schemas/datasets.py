@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Wire
+from api.schemas import Int64, Wire
 from retrieval.types import Dataset, RecordDraft
 
 MAX_PUSH = 200
@@ -35,7 +35,7 @@ class IndexText(Wire):
 class DataItem(Wire):
     q: str
     a: str = ""
-    chunk_index: int = 0
+    chunk_index: Int64 = 0
     indexes: list[IndexText] = Field(default_factory=list)
 
     def to_draft(self) -> RecordDraft:

@@ -29,5 +29,5 @@ class ErrorReply(BaseModel):
     code: int = Field(description="the HTTP status")
     statusText: str = Field(description="a stable name, which programs compare")  # noqa: N815
     message: str = Field(description="what it is, and how to mend it")
-    data: None = None
+    data: None
     error: ErrorObject

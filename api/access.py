@@ -55,7 +55,7 @@ class Access:
         }
         logger.info(
             "%(method)s %(route)s %(status)d in %(duration_ms).1f ms, client %(client)s, key %(key)s",
-            fields,
+            {**fields, "key": fields["key"] or "-"},
             extra=fields,
         )
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.apps import Apps
 from api.keys import Keys
-from api.metrics import Metrics
 from api.readiness import Readiness
 from api.settings import Settings
 from ingest.jobs import Jobs
@@ -19,6 +19,9 @@ from retrieval.embedding import Progress, open_embedder
 from retrieval.library import Library
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
+
+if TYPE_CHECKING:
+    from api.metrics import Metrics
 
 SERVER_FILE = "server.json"
 """In the data directory: where a running server is found, and a token for it."""
@@ -36,7 +39,7 @@ class Service:
     apps: Apps
     keys: Keys
     runner: JobRunner
-    metrics: Metrics
+    metrics: "Metrics"
     readiness: Readiness
     allows_private_links: bool = False
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -83,6 +86,9 @@ def service_of(
     library: Library, completion: Completion, allows_private_links: bool = False, metrics_open: bool = False
 ) -> Service:
     """The service over an open library. Close its runner before the library."""
+    # It brings an HTTP server of its own, which commands that serve nothing need not load.
+    from api.metrics import Metrics
+
     runner = JobRunner(library, completion)
     return Service(
         library,

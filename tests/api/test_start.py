@@ -11,7 +11,16 @@ from tests.api.conftest import DATA
 from tests.api.processes import environment, run
 
 HEAVY = (
-    *("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo"),
+    *(
+        "torch",
+        "fastapi",
+        "pandas",
+        "sentence_transformers",
+        "openai",
+        "uvicorn",
+        "pymongo",
+        "prometheus_client",
+    ),
     *("pypdf", "mammoth", "bs4", "markdownify", "openpyxl", "chardet"),
 )
 

@@ -26,12 +26,16 @@ def service_of_request(request: Request) -> Service:
 ServiceOf = Annotated[Service, Depends(service_of_request)]
 
 
-def _any_key(
-    service: ServiceOf,
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Key:
-    secret = credentials.credentials if credentials else ""
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _any_key(service: ServiceOf, request: Request, credentials: Credentials) -> Key:
+    key = _key_of(service, request, credentials.credentials if credentials else "")
+    request.state.key_id = key.id
+    return key
+
+
+def _key_of(service: Service, request: Request, secret: str) -> Key:
     if hmac.compare_digest(secret.encode(), service.local_token.encode()):
         return LOCAL_KEY
     key = find_key(service, request, secret)
@@ -105,6 +109,13 @@ def _chat_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
     return key
 
 
+def _may_read_metrics(service: ServiceOf, request: Request, credentials: Credentials) -> None:
+    if not service.metrics.is_open:
+        _admin_key(_dataset_key(_any_key(service, request, credentials)))
+
+
+MetricsKey = Annotated[None, Depends(_may_read_metrics)]
+"""An admin key, unless the settings leave the metrics open."""
 AppKey = Annotated[Key, Depends(_app_key)]
 ChatKey = Annotated[Key, Depends(_chat_key)]
 """An app's, for the chats of that key; or an admin's, which may look at those of any app."""

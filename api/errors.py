@@ -34,6 +34,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.PayloadTooLarge: 413,
     errors.StoreUnavailable: 503,
     errors.EmbedderUnavailable: 503,
+    errors.ServerStopping: 503,
     errors.CompletionFailed: 502,
     errors.RerankFailed: 502,
     errors.Unauthorized: 401,

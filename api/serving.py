@@ -1,5 +1,6 @@
 """Running the HTTP server: sockets, logs, the first key, the way to find it."""
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -10,9 +11,11 @@ import uvicorn
 
 from api.app import create_app
 from api.keys import Keys
+from api.logs import set_up_logs
 from api.remote import announce_server
 from api.settings import Settings
 from api.wiring import open_documents, open_service
+from ingest.runner import JobRunner
 from retrieval.embedding import Progress
 from retrieval.errors import EmbedderUnavailable, InvalidRequest
 from retrieval.library import Library
@@ -30,12 +33,7 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
         InvalidRequest: the address cannot be listened on, or others reach it and there is no key yet.
         DirectoryInUse, StoreUnavailable, EmbedderUnavailable
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
-    # A line for each call of a backend would say where it is, and nothing else.
-    logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLogger().level))
+    set_up_logs(settings.log_level, settings.log_format)
     _require_key_for_others(settings)
     with open_service(settings, progress) as service, _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -46,11 +44,25 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
             create_app(service),
             log_config=None,
             log_level=settings.log_level,
+            # Ours has the id of the request, and no query, which may have a key in it.
+            access_log=False,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         )
         with announce_server(settings.data_dir, url, service.local_token):
             say(f"quotebase listens on {url}")
-            _run_until_stopped(uvicorn.Server(config), listener)
+            _run_until_stopped(_Server(config, service.runner), listener)
+
+
+class _Server(uvicorn.Server):
+    """Interrupts the imports as soon as it is to stop: a request that waits for one would hold it up."""
+
+    def __init__(self, config: uvicorn.Config, runner: JobRunner) -> None:
+        super().__init__(config)
+        self._runner = runner
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.to_thread(self._runner.interrupt)
+        await super().shutdown(sockets)
 
 
 def _run_until_stopped(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -59,14 +71,6 @@ def _run_until_stopped(server: uvicorn.Server, listener: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
-
-
-def _without_query(record: logging.LogRecord) -> bool:
-    """Cut what may be a key off the path of uvicorn's (client, method, path, version, status)."""
-    if isinstance(record.args, tuple) and len(record.args) == 5:
-        client, method, path, *rest = record.args
-        record.args = (client, method, str(path).partition("?")[0], *rest)
-    return True
 
 
 def _warm_up(library: Library) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,6 +52,8 @@ class Settings(BaseSettings):
                               hour or day. Without it any number
     HOST, PORT                where ``quotebase serve`` listens
     LOG_LEVEL                 debug, info, warning or error
+    LOG_FORMAT                text, or json for an object a line
+    METRICS_OPEN              whether ``/metrics`` is told without a key
     ========================  ==================================================================
     """
 
@@ -79,6 +81,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_format: Literal["text", "json"] = "text"
+    metrics_open: bool = False
 
     @property
     def embedder(self) -> EmbedderChoice:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.apps import Apps
 from api.chat.chats import Chats
 from api.keys import Keys
 from api.limiting import RateLimit
 from api.limits import UPLOAD_LIMIT
+from api.readiness import Readiness
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
@@ -20,6 +22,9 @@ from retrieval.embedding import Embedder, Progress, open_embedder, open_later
 from retrieval.library import Library
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
+
+if TYPE_CHECKING:
+    from api.metrics import Metrics
 
 SERVER_FILE = "server.json"
 """In the data directory: where a running server is found, and a token for it."""
@@ -38,6 +43,8 @@ class Service:
     chats: Chats
     keys: Keys
     runner: JobRunner
+    metrics: "Metrics"
+    readiness: Readiness
     allows_private_links: bool = False
     rate_limit: RateLimit | None = None
     upload_limit: int = UPLOAD_LIMIT
@@ -74,6 +81,7 @@ def open_service(settings: Settings, progress: Progress | None = None) -> Iterat
             settings.private_links,
             settings.rate_limit,
             settings.upload_limit,
+            settings.metrics_open,
         )
         with closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
@@ -95,15 +103,22 @@ def service_of(
     allows_private_links: bool = False,
     rate_limit: str | None = None,
     upload_limit: int = UPLOAD_LIMIT,
+    metrics_open: bool = False,
 ) -> Service:
     """The service over an open library. Close its runner before the library."""
+    # It brings an HTTP server of its own, which commands that serve nothing need not load.
+    from api.metrics import Metrics
+
+    runner = JobRunner(library, completion)
     return Service(
         library,
         completion,
         Apps(library.store),
         Chats(library.store),
         Keys(library.store),
-        JobRunner(library, completion),
+        runner,
+        Metrics(library, runner, metrics_open),
+        Readiness(library),
         allows_private_links,
         RateLimit(rate_limit) if rate_limit else None,
         upload_limit,

@@ -103,9 +103,17 @@ class JobRunner:
         for job in left:
             remove_job(self._library, job.id)
 
-    def close(self) -> None:
-        """Interrupt what is running, so that it goes on at the next start."""
+    def counts(self) -> "dict[State, int]":
+        """Jobs of this process that are queued, and that are running."""
         with self._lock:
+            running = sum(task.is_running for task in self._tasks.values())
+            return {"queued": len(self._tasks) - running, "running": running}
+
+    def interrupt(self) -> None:
+        """End what is running after the batch in hand, to go on at the next start; nothing more begins."""
+        with self._lock:
+            if self._is_closing:
+                return
             self._is_closing = True
             for task in self._tasks.values():
                 if task.is_running:
@@ -113,6 +121,10 @@ class JobRunner:
                     task.cancelled.set()
                 else:
                     task.outcome.set_result(task.job.report)
+
+    def close(self) -> None:
+        """Interrupt what is running, and wait until it has stopped."""
+        self.interrupt()
         self._pool.shutdown(cancel_futures=True)
 
     def _enqueue(self, job: Job) -> "Future[ImportReport]":

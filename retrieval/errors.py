@@ -24,6 +24,7 @@
     ├── EmbedderUnavailable          "embedder_unavailable"
     ├── CompletionFailed             "completion_failed"
     ├── RerankFailed                 "rerank_failed"
+    ├── ServerStopping               "server_stopping"
     ├── Unauthorized                 "unauthorized"
     ├── Forbidden                    "forbidden"
     └── RateLimited                  "rate_limited"
@@ -134,6 +135,10 @@ class CompletionFailed(QuotebaseError):
 
 class RerankFailed(QuotebaseError):
     pass
+
+
+class ServerStopping(QuotebaseError):
+    """What was asked for goes on at the next start."""
 
 
 class Unauthorized(QuotebaseError):

@@ -19,6 +19,7 @@ import numpy as np
 
 from retrieval.background import Background, Stopped
 from retrieval.errors import DatasetNotFound, StoreUnavailable
+from retrieval.failing import Failing
 from retrieval.store import Store, drain
 from retrieval.types import Changes, Dataset, IndexDifferences, IndexStatus, PassageBlock, PassageIds
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
@@ -85,6 +86,7 @@ class Indexes:
         self._memory = memory
         self._policy = policy
         self._slots: dict[str, _Slot] = {}
+        self.failing = Failing()
         self._folds = Background(self._fold, "folding")
 
     def get(self, dataset: Dataset) -> VectorIndex:
@@ -101,7 +103,8 @@ class Indexes:
     def _open(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
         with slot.lock:
             if slot.index is None:
-                slot.index = self._load(dataset, slot)
+                with self.failing.watch(dataset.id):
+                    slot.index = self._load(dataset, slot)
             index = slot.index
         self._look_after(dataset.id, index)
         return index
@@ -216,6 +219,7 @@ class Indexes:
 
     def discard(self, dataset_id: str) -> None:
         """Forget the index and its snapshot."""
+        self.failing.forget(dataset_id)
         slot = self._slot(dataset_id)
         with slot.lock:
             slot.index, slot.saved_watermark = None, 0
@@ -348,6 +352,12 @@ class Indexes:
         return self._folder / dataset_id
 
     # Looking at them
+
+    def loaded(self) -> frozenset[str]:
+        """Ids of the datasets whose index is in memory."""
+        return frozenset(
+            dataset_id for dataset_id, slot in tuple(self._slots.items()) if slot.index is not None
+        )
 
     def status(self, dataset: Dataset) -> IndexStatus:
         """Where the parts of the index stand, loaded or not."""

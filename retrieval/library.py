@@ -31,12 +31,15 @@ from retrieval.errors import (
     DirectoryInUse,
     InvalidRequest,
     ModelMismatch,
+    QuotebaseError,
 )
+from retrieval.failing import IndexHealth
 from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
 from retrieval.passages import to_passages, whole_passages
 from retrieval.rerank import Reranker
 from retrieval.search import Searcher, check_request
+from retrieval.stages import OnSearch
 from retrieval.store import Store, open_store
 from retrieval.store.folders import check_has_collections
 from retrieval.tokens import count_tokens
@@ -476,7 +479,8 @@ class Library:
         started = time.perf_counter()
         check_request(request)
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
-        found = self._searcher.find(request, datasets, self._at_one_moment)
+        with self._searcher.stages.search():
+            found = self._searcher.find(request, datasets, self._at_one_moment)
         return SearchResult(
             quotes=found.quotes,
             request=request,
@@ -489,6 +493,10 @@ class Library:
             notes=found.notes,
             explanation=found.explanation,
         )
+
+    def watch_searches(self, on_search: OnSearch) -> None:
+        """From now on tell how long the stages of each search take, in the thread that searches."""
+        self._searcher.stages.on_search = on_search
 
     def _at_one_moment(self, attempt: Callable[[list[int]], T]) -> T:
         """What was there at one moment: an attempt that an exchange of records went across is made again.
@@ -553,6 +561,20 @@ class Library:
     def index_status(self, dataset_id: str) -> IndexStatus:
         """Where the parts of a dataset's index stand. Raises DatasetNotFound."""
         return self._indexes.status(self.store.get_dataset(dataset_id))
+
+    def index_health(self) -> IndexHealth:
+        """Which indexes of vectors are loaded, and which of any kind could not be loaded when last tried."""
+        return IndexHealth(self._indexes.loaded(), self._indexes.failing.ids() | self._texts.failing.ids())
+
+    def retry_indexes(self) -> None:
+        """Load those again that could not be loaded; what goes wrong is in :meth:`index_health`."""
+        for dataset_id in self.index_health().failing:
+            try:
+                dataset = self.store.get_dataset(dataset_id)
+                self._indexes.get(dataset)
+                self._texts.get(dataset)
+            except (QuotebaseError, OSError, RuntimeError, MemoryError) as error:
+                logger.warning("the index of dataset %s cannot be loaded: %s", dataset_id, error)
 
     def settle(self) -> None:
         """Wait until indexes have taken in and folded what they have grown by, and deleted datasets are gone."""

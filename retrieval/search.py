@@ -27,6 +27,7 @@ from retrieval.fusion import Fused, Recall, fuse, fuse_reranked, scores_of
 from retrieval.indexes import Indexes
 from retrieval.quotes import Budgets, Repeats
 from retrieval.rerank import Reranker
+from retrieval.stages import Stages
 from retrieval.store import Store
 from retrieval.types import (
     MAX_LIMIT,
@@ -134,6 +135,7 @@ class Searcher:
         self._reranker = reranker
         self._completion = completion
         self._thresholds = Calibrations(store)
+        self.stages = Stages()
 
     def find(self, request: SearchRequest, datasets: Sequence[Dataset], at_one_moment: AtOneMoment) -> Found:
         """Search in datasets, each with its own embedding model.
@@ -155,13 +157,15 @@ class Searcher:
             pool = at_one_moment(lambda missing: self._pool(request, places, phrasings, missing))
             dropped: list[Decision] = []
             if request.rerank:
-                quotes, dropped = _without_repeats(pool)
+                with self.stages.of("read"):
+                    quotes, dropped = _without_repeats(pool)
                 pool, beyond, reranked_by = self._reranked(request, phrasings[0], quotes, notes)
                 dropped += beyond
             filtered_by = _filtered_by(request, reranked_by)
             similarity = self._similarity(request, datasets, reranked_by)
             budgets = _budgets(request, similarity, filtered_by)
-            outcome = _Outcome(budgets, [*_decide(pool, budgets, request), *dropped])
+            with self.stages.of("read"):
+                outcome = _Outcome(budgets, [*_decide(pool, budgets, request), *dropped])
         return Found(
             quotes=tuple(outcome.budgets.kept),
             similarity=similarity,
@@ -184,7 +188,8 @@ class Searcher:
             return (request.text,)
         history = [Message(role, text) for role, text in wanted.history]
         try:
-            return extend_query(self._completion, request.text, history, wanted.background, wanted.model)
+            with self.stages.of("extend"):
+                return extend_query(self._completion, request.text, history, wanted.background, wanted.model)
         except CompletionFailed as error:
             notes.append(f"the question was searched as it is: {error.message}")
             return (request.text,)
@@ -224,7 +229,8 @@ class Searcher:
         while True:
             hits = self._hits(channel, request.text, count, places, least)
             budgets = _budgets(request, similarity, filtered_by)
-            decisions = _decide(self._quotes(hits, channel, missing), budgets, request)
+            with self.stages.of("read"):
+                decisions = _decide(self._quotes(hits, channel, missing), budgets, request)
             is_over = len(hits) < count or (filtered_by is not None and hits[-1].score < similarity)
             if budgets.is_full or is_over:
                 return _Outcome(budgets, decisions)
@@ -235,14 +241,19 @@ class Searcher:
     ) -> list[Hit]:
         """The best passages of all places by one channel; the places are such that their scores compare."""
         if channel == "embedding":
-            found = [
-                self._vectors.get(place.dataset).search(
-                    self._embed(text, place), count, least, place.allowed
-                )[0]
-                for place in places
-            ]
+            found = []
+            for place in places:
+                with self.stages.of("embed"):
+                    query = self._embed(text, place)
+                with self.stages.of("recall"):
+                    found.append(
+                        self._vectors.get(place.dataset).search(query, count, least, place.allowed)[0]
+                    )
         else:
-            found = [self._texts.get(place.dataset).search(text, count, place.allowed) for place in places]
+            with self.stages.of("recall"):
+                found = [
+                    self._texts.get(place.dataset).search(text, count, place.allowed) for place in places
+                ]
         return _merge(found, count)
 
     def _embed(self, text: str, place: Place) -> Embeddings:
@@ -278,7 +289,8 @@ class Searcher:
         """The best quotes of all recalls together, best first, made as they are asked for."""
         recalls = self._recalls(request, places, phrasings)
         if len(recalls) == 1:
-            return list(self._quotes(_as_hits(recalls[0]), recalls[0].channel, missing))
+            with self.stages.of("read"):
+                return list(self._quotes(_as_hits(recalls[0]), recalls[0].channel, missing))
         sources = self._sources({one for recall in recalls for one in recall.ranked}, missing)
         method: Fusion = request.fusion if len(places) == 1 else "ranks"
         if method == "scores":
@@ -318,7 +330,8 @@ class Searcher:
         return float(self._embed(phrasing, place)[0] @ self._vectors.get(place.dataset).mean)
 
     def _sources(self, passage_ids: AbstractSet[int], missing: list[int]) -> Sources:
-        sources = self._store.sources_of(sorted(passage_ids))
+        with self.stages.of("read"):
+            sources = self._store.sources_of(sorted(passage_ids))
         missing += passage_ids - sources.keys()
         return sources
 
@@ -353,7 +366,8 @@ class Searcher:
             return quotes, [], ""
         best = quotes[:RERANKED]
         try:
-            relevances = self._reranker.score(question, [quote.record.text for quote in best])
+            with self.stages.of("rerank"):
+                relevances = self._reranker.score(question, [quote.record.text for quote in best])
         except RerankFailed as error:
             logger.warning("nothing was reranked: %s", error.message)
             notes.append(f"nothing was reranked: {error.message}")

@@ -22,7 +22,11 @@ Envelope = dict[str, Any]
 TopK = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.get("/records")
+@router.get(
+    "/records",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
 def all_records(datasetId: str, service: ServiceOf, key: ExportKey) -> StreamingResponse:  # noqa: N803 - the wire's name
     """All records with their ids, keys, places and custom texts, a JSON object a line."""
     require_dataset(key, datasetId)

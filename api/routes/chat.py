@@ -23,6 +23,25 @@ router = APIRouter(tags=["chat"])
 
 PATHS = ("/api/v1/chat/completions", "/v1/chat/completions", "/api/chat/completions")
 
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
+"""One of a stream: ``data`` is JSON, or ``[DONE]`` at the end."""
+
+SHAPES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "OpenAI's `chat.completion`; with `stream`, its chunks as events; with `detail`, FastGPT's fields too",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["id", "object", "choices", "usage"]}
+            },
+            "text/event-stream": {"schema": EVENT},
+        },
+    }
+}
+
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -60,7 +79,7 @@ def complete_chat(body: ChatRequest, service: ServiceOf, key: AppKey) -> Respons
 
 
 for path in PATHS:
-    router.add_api_route(path, complete_chat, methods=["POST"], response_model=None)
+    router.add_api_route(path, complete_chat, methods=["POST"], response_model=None, responses=SHAPES)
 
 
 def _question(body: ChatRequest, chat: Chat | None) -> Question:

@@ -26,7 +26,7 @@ from ingest.jobs import ImportReport, ImportSettings, Job, Jobs
 from ingest.links import LinkLimits, fetch_link
 from ingest.queueing import queue_import
 from ingest.rejects import rejects_path
-from retrieval.errors import InvalidRequest, JobNotFound
+from retrieval.errors import InvalidRequest, JobNotFound, ServerStopping
 from retrieval.library import Library
 
 router = APIRouter(prefix="/api/core/dataset", tags=["imports"])
@@ -37,6 +37,9 @@ UPLOAD_PATHS = tuple(
 """Whose bodies are written to the disk as they come."""
 
 Envelope = dict[str, Any]
+
+CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+"""What a route gives that does not give JSON."""
 
 
 _UPLOAD_BODY = {
@@ -181,6 +184,10 @@ def _describe(library: Library, form: ImportForm, saved: _Saved) -> None:
 
 
 def _outcome(report: ImportReport) -> Envelope:
+    if report.state == "queued":
+        raise ServerStopping(
+            f"the server is stopping: the import of {report.file} goes on when it starts again, as job {report.job}"
+        )
     if report.state != "done":
         raise failure_of(report)
     errors = [{"index": problem.line, "error": problem.reason} for problem in report.problems]
@@ -213,7 +220,7 @@ def cancel_job(body: JobId, service: ServiceOf, key: WriteKey) -> Envelope:
     return envelope(job_item(service.runner.cancel(_job(service, key, body.id).id)))
 
 
-@router.get("/job/rejects")
+@router.get("/job/rejects", response_class=FileResponse, responses=CSV)
 def job_rejects(id: str, service: ServiceOf, key: WriteKey) -> FileResponse:
     """The rejected rows of an import as a CSV that can be mended and imported again."""
     path = rejects_path(service.library, _job(service, key, id).id)
@@ -228,7 +235,7 @@ def _job(service: Service, key: Key, job_id: str) -> Job:
     return job
 
 
-@router.get("/exportAll")
+@router.get("/exportAll", response_class=StreamingResponse, responses=CSV)
 def export_all(datasetId: str, service: ServiceOf, key: ExportKey) -> StreamingResponse:  # noqa: N803 - the wire's name
     """All records as CSV: q, a, and a cell for each custom index."""
     require_dataset(key, datasetId)

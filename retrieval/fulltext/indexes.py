@@ -17,6 +17,7 @@ from pathlib import Path
 
 from retrieval.background import Background, Stopped
 from retrieval.errors import DatasetNotFound, StoreUnavailable
+from retrieval.failing import Failing
 from retrieval.fulltext.files import check_files
 from retrieval.fulltext.index import FullTextIndex, UnusableIndex
 from retrieval.store import Store, drain
@@ -63,6 +64,7 @@ class FullTextIndexes:
         self._store = store
         self._folder = folder
         self._slots: dict[str, _Slot] = {}
+        self.failing = Failing()
         self._background = Background(self._look_after, "full-text upkeep of")
         for unfinished in folder.glob(f"*{BESIDE}"):
             _remove(unfinished)
@@ -78,7 +80,7 @@ class FullTextIndexes:
         index = slot.index
         if index is not None and slot.seen == slot.changes:
             return index
-        with _translated(dataset), slot.lock:
+        with self.failing.watch(dataset.id), _translated(dataset), slot.lock:
             index = self._caught_up(dataset, slot)
         if index.is_worn:
             self._background.put(dataset.id)
@@ -91,6 +93,7 @@ class FullTextIndexes:
 
     def discard(self, dataset_id: str) -> None:
         """Forget the index and its files."""
+        self.failing.forget(dataset_id)
         slot = self._slot(dataset_id)
         with slot.lock:
             slot.version += 1

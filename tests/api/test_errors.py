@@ -31,6 +31,7 @@ EXPECTED = {
     "payload_too_large": (413, "invalid_request_error"),
     "store_unavailable": (503, "server_error"),
     "embedder_unavailable": (503, "server_error"),
+    "server_stopping": (503, "server_error"),
     "completion_failed": (502, "server_error"),
     "rerank_failed": (502, "server_error"),
     "unauthorized": (401, "authentication_error"),

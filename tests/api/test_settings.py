@@ -35,6 +35,8 @@ VALUES = {
     "host": "::1",
     "port": "0",
     "log_level": "debug",
+    "log_format": "json",
+    "metrics_open": "true",
 }
 
 
@@ -78,6 +80,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.rate_limit == "120/minute"
     assert (everything_set.host, everything_set.port) == ("::1", 0)
     assert everything_set.log_level == "debug"
+    assert (everything_set.log_format, everything_set.metrics_open) == ("json", True)
 
 
 def test_secrets_are_not_shown(everything_set: Settings) -> None:
@@ -116,7 +119,14 @@ def test_settings_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("PORT", "-1"), ("PORT", "65536"), ("PORT", "x"), ("LOG_LEVEL", "INFO"), ("LOG_LEVEL", "trace")),
+        *(
+            ("PORT", "-1"),
+            ("PORT", "65536"),
+            ("PORT", "x"),
+            ("LOG_LEVEL", "INFO"),
+            ("LOG_LEVEL", "trace"),
+            ("LOG_FORMAT", "xml"),
+        ),
         *(
             ("RATE_LIMIT", value)
             for value in ("120", "0/minute", "-1/minute", "many", "1/fortnight", "1/minute;")

@@ -12,6 +12,7 @@ from tests.api.processes import environment, run
 
 HEAVY = (
     *("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo", "mcp"),
+    "prometheus_client",
     *("pypdf", "mammoth", "bs4", "markdownify", "openpyxl", "chardet"),
     "limits",
 )

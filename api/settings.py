@@ -1,5 +1,6 @@
 """Settings: environment variables, read once where a process starts."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
                               least recently used are unloaded. Without it all stay
     EMBEDDING_MODEL           the bundled model, or a sentence-transformers folder or hub id, or
                               the model's name at EMBEDDING_BASE_URL
+    EMBEDDING_MODELS          further models that datasets may have, separated by commas: folders, hub
+                              ids, the bundled one's name, or name@URL for one behind an API, which is
+                              given EMBEDDING_API_KEY. Each is loaded when first used
     EMBEDDING_BASE_URL        an OpenAI-compatible API to take embeddings from
     EMBEDDING_API_KEY         its key
     EMBEDDING_MAX_TOKENS      what the model there reads at most
@@ -54,6 +58,7 @@ class Settings(BaseSettings):
     mongodb_uri: SecretStr | None = None
     index_memory: Annotated[ByteSize, Field(gt=0)] | None = None
     embedding_model: str = BUNDLED
+    embedding_models: str = ""
     embedding_base_url: str | None = None
     embedding_api_key: SecretStr | None = None
     embedding_max_tokens: Annotated[int, Field(ge=16)] = 512
@@ -76,6 +81,19 @@ class Settings(BaseSettings):
             self.embedding_base_url,
             _secret(self.embedding_api_key),
             self.embedding_max_tokens,
+        )
+
+    @property
+    def further_embedders(self) -> tuple[EmbedderChoice, ...]:
+        names = (name.strip() for name in self.embedding_models.split(","))
+        return tuple(self._further(name) for name in names if name)
+
+    def _further(self, name: str) -> EmbedderChoice:
+        at_url = re.fullmatch(r"(.+?)@(https?://.+)", name)
+        if at_url is None:
+            return EmbedderChoice(name)
+        return EmbedderChoice(
+            at_url[1], at_url[2], _secret(self.embedding_api_key), self.embedding_max_tokens
         )
 
     @property

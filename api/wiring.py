@@ -13,7 +13,7 @@ from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
-from retrieval.embedding import Progress, open_embedder
+from retrieval.embedding import Progress, open_embedder, open_later
 from retrieval.library import Library
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
@@ -50,6 +50,7 @@ def open_library(settings: Settings, progress: Progress | None = None) -> Iterat
         settings.index_memory,
         reranker=open_reranker(settings.rerank),
         completion=open_completion(settings.completion),
+        models=[open_later(choice, settings.cache_dir, progress) for choice in settings.further_embedders],
     ) as library:
         yield library
 

@@ -136,9 +136,9 @@ class _Run:
             path, kept = rejects_path(self._library, job.id), self._progress.job.rejects_bytes
             with closing(Rejects(path, opened.source.format.header, kept)) as rejects:
                 if settings.mode == "replace":
-                    self._replace(collection, opened.source, rejects)
+                    self._replace(dataset, collection, opened.source, rejects)
                 else:
-                    self._add(collection, opened, rejects)
+                    self._add(dataset, collection, opened, rejects)
 
     def _make_pairs(self, job: Job) -> KeptPairs | None:
         reading = job.settings.reading
@@ -151,7 +151,7 @@ class _Run:
 
     # Append and upsert
 
-    def _add(self, collection: Collection, opened: Input, rejects: Rejects) -> None:
+    def _add(self, dataset: Dataset, collection: Collection, opened: Input, rejects: Rejects) -> None:
         source, vectors, library = opened.source, opened.vectors, self._library
         by_key = self._progress.job.settings.mode == "upsert"
         done = sum(item.texts for item in islice(source.items, self._progress.job.position))
@@ -170,12 +170,12 @@ class _Run:
             batches = read_ready_batches(source.items, vectors, take_ready)
         else:
             batches = read_batches(source.items, plan)
-        self._overlap(batches, commit, {})
+        self._overlap(dataset, batches, commit, {})
         self._progress.count((), AddResult(), source, rejects)
 
     # Replace
 
-    def _replace(self, collection: Collection, source: Source, rejects: Rejects) -> None:
+    def _replace(self, dataset: Dataset, collection: Collection, source: Source, rejects: Rejects) -> None:
         """Everything is embedded first, and kept; then the collection changes in one step."""
         store = self._library.store
         replacement = Replacement(store.known_records(collection.id))
@@ -187,7 +187,7 @@ class _Run:
             staged.keep(prepared)
             self._progress.count(items, AddResult(embedded=prepared.texts_read), source, rejects)
 
-        self._overlap(read_batches(source.items, replacement.plan), commit, staged.rows)
+        self._overlap(dataset, read_batches(source.items, replacement.plan), commit, staged.rows)
         result = self._library.commit(collection, join(parts, replacement.gone))
         self._progress.count((), replace(result, embedded=0), source, rejects)
         staged.clear()
@@ -196,11 +196,12 @@ class _Run:
 
     def _overlap(
         self,
+        dataset: Dataset,
         batches: Iterator[Batch],
         commit: Callable[[Prepared, Sequence[Item]], None],
         known: Mapping[str, StoredEmbeddings],
     ) -> None:
-        refusals = Refusals(self._library, known, self._stop_if_cancelled, self._sleep)
+        refusals = Refusals(self._library, dataset, known, self._stop_if_cancelled, self._sleep)
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as storing:
             ahead: Future[Batch | None] = reading.submit(next, batches, None)
             behind: Future[None] | None = None

@@ -7,7 +7,7 @@ from ingest.mapping import RowProblem
 from retrieval.additions import Plan, Planned, Prepared, join
 from retrieval.errors import EmbedderUnavailable
 from retrieval.library import Library
-from retrieval.types import StoredEmbeddings
+from retrieval.types import Dataset, StoredEmbeddings
 
 WAITS_S = (1.0, 2.0, 4.0)
 """Before a batch is tried again that the model refused."""
@@ -17,7 +17,8 @@ class Refusals:
     """Embeds plans without the rows that the model refuses. ``rows`` has these, by their content.
 
     Args:
-        known: embeddings by text that are there already.
+        dataset: whose model embeds.
+        known: embeddings by text that are there already, of that model.
         check: called before each attempt; what it raises ends the import.
         sleep: waits for so many seconds.
     """
@@ -25,11 +26,13 @@ class Refusals:
     def __init__(
         self,
         library: Library,
+        dataset: Dataset,
         known: Mapping[str, StoredEmbeddings],
         check: Callable[[], None],
         sleep: Callable[[float], object],
     ) -> None:
         self._library = library
+        self._dataset = dataset
         self._known = known
         self._check = check
         self._sleep = sleep
@@ -46,7 +49,7 @@ class Refusals:
                 self._sleep(wait_s)
             self._check()
             with suppress(EmbedderUnavailable):
-                return self._library.embed(plan, self._known)
+                return self._library.embed(plan, self._dataset, self._known)
         parts = [part for planned in plan.planned if (part := self._embed_row(planned))]
         return join(parts, plan.gone)
 
@@ -59,7 +62,7 @@ class Refusals:
         self._check()
         for _ in range(2):
             try:
-                return self._library.embed(Plan(1, (planned,)), self._known)
+                return self._library.embed(Plan(1, (planned,)), self._dataset, self._known)
             except EmbedderUnavailable as error:
                 self._probe(error)
                 reason = f"the model refuses it: {error}"
@@ -69,6 +72,6 @@ class Refusals:
     def _probe(self, refusal: EmbedderUnavailable) -> None:
         """Raises the refusal if the model does not even take a plain text."""
         try:
-            self._library.embedder.embed_passages(["quotebase"])
+            self._library.models.of(self._dataset).embedder.embed_passages(["quotebase"])
         except EmbedderUnavailable:
             raise refusal from None

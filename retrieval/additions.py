@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from retrieval.errors import InvalidRequest
 from retrieval.store import KnownRecord
-from retrieval.types import EmbeddedDraft, RecordDraft
+from retrieval.types import EmbeddedDraft, ModelBinding, RecordDraft
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ class Prepared:
     gone: tuple[str, ...] = ()
     texts_read: int = 0
     """By the embedding model."""
+    model: ModelBinding | None = None
+    """That of the embeddings; ``None`` only where there are none."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it was made of."""
+        planned = tuple(Planned(item.draft, item.record_id) for item in self.embedded)
+        return Plan(self.given, planned, self.gone)
 
 
 def plan_new(drafts: Sequence[RecordDraft], known: AbstractSet[bytes]) -> Plan:
@@ -105,13 +113,15 @@ class Replacement:
 
 
 def join(parts: Iterable[Prepared], gone: Sequence[str] = ()) -> Prepared:
-    """Several as one step."""
+    """Several as one step. If they are not of one model, the result is of none."""
     listed = list(parts)
+    models = {part.model for part in listed if part.embedded}
     return Prepared(
         sum(part.given for part in listed),
         tuple(item for part in listed for item in part.embedded),
         (*gone, *(record_id for part in listed for record_id in part.gone)),
         sum(part.texts_read for part in listed),
+        models.pop() if len(models) == 1 else None,
     )
 
 

@@ -57,7 +57,7 @@ def search_itself(library: Library, dataset_id: str, top_k: int) -> HeldOut:
         passages = [_other_passages(library.store, one) for one in asked]
         return HeldOut("custom texts", _search_all(library, dataset_id, top_k, asked, passages))
     asked = _sample(_questions(library.store, dataset_id))
-    answers, _ = library.passages.embed([one.record.a for one in asked], {})
+    answers, _ = library.model_of(dataset_id).passages.embed([one.record.a for one in asked], {})
     passages = [[answers[one.record.a]] for one in asked]
     return HeldOut("questions", _search_all(library, dataset_id, top_k, asked, passages))
 
@@ -124,11 +124,12 @@ def _search_all(
 ) -> list[JudgedSearch]:
     """Those with an answer first, then those without, in the same order: two of a text are in one half."""
     answered, unanswered = list[JudgedSearch](), list[JudgedSearch]()
+    queries = library.model_of(dataset_id).queries
     for one, rows in zip(asked, passages, strict=True):
         # A record that was deleted meanwhile has none.
         if rows:
             others = _scores_of_others(library, dataset_id, top_k, one)
-            score = float((np.stack(rows).astype(np.float32) @ library.queries.embed(one.text)[0]).max())
+            score = float((np.stack(rows).astype(np.float32) @ queries.embed(one.text)[0]).max())
             place = sum(other >= score for other in others)
             scores = (*others[:place], score, *others[place:])
             answered.append(JudgedSearch(scores, tuple(rank == place for rank in range(len(scores))), 1))

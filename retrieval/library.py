@@ -21,9 +21,8 @@ from filelock import FileLock, Timeout
 
 from retrieval.additions import Plan, Prepared, plan_by_key, plan_new
 from retrieval.completion import Completion
-from retrieval.embedding import Embedder, binding
-from retrieval.embedding.passages import PassageEmbeddings
-from retrieval.embedding.queries import QueryEmbeddings
+from retrieval.embedding import Embedder
+from retrieval.embedding.models import Model, Models
 from retrieval.embedding.ready import split_embeddings, to_unit_length
 from retrieval.errors import (
     DatasetNotFound,
@@ -79,17 +78,17 @@ class Library:
         folds: FoldPolicy = DEFAULT_FOLDS,
         reranker: Reranker | None = None,
         completion: Completion | None = None,
+        models: Sequence[Embedder] = (),
     ) -> None:
         self.data_dir = data_dir
         self.store = store
         self.embedder = embedder
-        self.queries = QueryEmbeddings(embedder)
-        self.passages = PassageEmbeddings(embedder)
+        self.models = Models(embedder, models)
         self._writing = threading.RLock()
         self._exchanges = 0
         self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
         self._texts = FullTextIndexes(store, data_dir / TEXT_FOLDER)
-        self._searcher = Searcher(store, self._indexes, self._texts, self.queries, reranker, completion)
+        self._searcher = Searcher(store, self._indexes, self._texts, self.models, reranker, completion)
         self._lock = lock
 
     @classmethod
@@ -102,10 +101,12 @@ class Library:
         folds: FoldPolicy = DEFAULT_FOLDS,
         reranker: Reranker | None = None,
         completion: Completion | None = None,
+        models: Sequence[Embedder] = (),
     ) -> Self:
         """Own a data directory, which is created if missing, and mend what a crash left in the store.
 
         Args:
+            embedder: what new datasets are bound to, if they do not name one of ``models``.
             index_memory: bytes that the loaded indexes may take together; ``None`` for no limit.
             folds: when indexes are folded.
             reranker, completion: for searches that ask for reranking, or for further phrasings.
@@ -120,7 +121,7 @@ class Library:
             repaired = store.repair()
             if repaired:
                 logger.warning("repaired %d half-written batches", repaired)
-            return cls(data_dir, store, embedder, lock, index_memory, folds, reranker, completion)
+            return cls(data_dir, store, embedder, lock, index_memory, folds, reranker, completion, models)
         except BaseException:
             lock.release()
             raise
@@ -145,11 +146,17 @@ class Library:
 
     # Datasets and collections
 
-    def create_dataset(self, name: str, intro: str = "") -> Dataset:
-        """A dataset bound to the present embedding model. Raises NameTaken, InvalidRequest."""
+    def create_dataset(self, name: str, intro: str = "", model: str = "") -> Dataset:
+        """A dataset bound to the primary embedding model, or to the one that is named.
+
+        Raises:
+            NameTaken, EmbedderUnavailable
+            InvalidRequest: the name is blank, or that of no model of this process.
+        """
         if not name.strip():
             raise InvalidRequest("a dataset needs a name", "name")
-        return self.store.create_dataset(name, binding(self.embedder), intro)
+        chosen = self.models.named(model) if model else self.models.primary
+        return self.store.create_dataset(name, chosen.binding, intro)
 
     def dataset_named(self, name: str) -> Dataset:
         """Raises DatasetNotFound, with the names there are."""
@@ -200,7 +207,8 @@ class Library:
             EmbedderUnavailable, StoreUnavailable, CollectionNotFound: nothing was added.
         """
         if embeddings is None:
-            return self.commit(collection, self.embed(self.plan(collection, drafts)))
+            dataset = self.bound_dataset(collection.dataset_id)
+            return self.commit(collection, self.embed(self.plan(collection, drafts), dataset))
         return self.commit(collection, self.take_ready(collection, drafts, embeddings))
 
     def take_ready(
@@ -216,7 +224,7 @@ class Library:
         embedded = (
             _embedded(draft, whole_passages(draft), rows) for draft, rows in zip(drafts, ready, strict=True)
         )
-        return Prepared(len(drafts), tuple(embedded))
+        return Prepared(len(drafts), tuple(embedded), model=dataset.model)
 
     def plan(self, collection: Collection, drafts: Sequence[RecordDraft], by_key: bool = False) -> Plan:
         """Which drafts have to be embedded and stored.
@@ -235,27 +243,37 @@ class Library:
         hashes = [draft.content_hash for draft in drafts]
         return plan_new(drafts, self.store.known_hashes(collection.id, hashes))
 
-    def embed(self, plan: Plan, known: Mapping[str, StoredEmbeddings] | None = None) -> Prepared:
+    def embed(
+        self, plan: Plan, dataset: Dataset, known: Mapping[str, StoredEmbeddings] | None = None
+    ) -> Prepared:
         """The plan with embeddings. Texts of records that are replaced, and recent ones, cost nothing.
 
         Args:
-            known: embeddings by text that are there already.
+            dataset: whose model embeds.
+            known: embeddings by text that are there already, of that model.
 
         Raises:
-            EmbedderUnavailable, StoreUnavailable
+            EmbedderUnavailable, StoreUnavailable, ModelMismatch
         """
+        model = self.models.of(dataset)
         replaced = [planned.record_id for planned in plan.planned if planned.record_id]
-        known = {**(known or {}), **(self.store.embeddings_of(replaced) if replaced else {})}
-        passages = to_passages([planned.draft for planned in plan.planned], self.embedder)
+        known = {**(known or {}), **(self._known_embeddings(dataset, replaced) if replaced else {})}
+        passages = to_passages([planned.draft for planned in plan.planned], model.embedder)
         texts = [passage.text for group in passages for passage in group]
-        rows, texts_read = self.passages.embed(texts, known)
+        rows, texts_read = model.passages.embed(texts, known)
         embedded = tuple(
             _embedded(
                 planned.draft, group, np.stack([rows[passage.text] for passage in group]), planned.record_id
             )
             for planned, group in zip(plan.planned, passages, strict=True)
         )
-        return Prepared(plan.given, embedded, plan.gone, texts_read)
+        return Prepared(plan.given, embedded, plan.gone, texts_read, dataset.model)
+
+    def _known_embeddings(self, dataset: Dataset, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
+        """By the texts of these records; none if the dataset has another model by now."""
+        with self._writing:
+            is_bound = self.store.get_dataset(dataset.id).model == dataset.model
+            return self.store.embeddings_of(record_ids) if is_bound else {}
 
     def commit(self, collection: Collection, prepared: Prepared) -> AddResult:
         """Store what was prepared; when this returns it is durable, and searches find all of it.
@@ -263,6 +281,7 @@ class Library:
         No search finds a part of it, or neither the old nor the new of what it replaces.
 
         Raises:
+            ModelMismatch: it was embedded by another model than that of the dataset.
             StoreUnavailable, CollectionNotFound: nothing has changed.
         """
         if not prepared.embedded and not prepared.gone:
@@ -270,6 +289,7 @@ class Library:
         replaced = {item.record_id for item in prepared.embedded} - {None}
         with self._writing, self._exchanging(bool(replaced or prepared.gone)):
             dataset = self.store.get_dataset(collection.dataset_id)
+            _check_model(prepared, dataset)
             stored = self.store.add_records(collection, prepared.embedded, prepared.gone)
             self._indexes.publish(dataset, stored.passages, stored.removed)
             self._texts.note_change(dataset.id)
@@ -302,17 +322,14 @@ class Library:
     # Search
 
     def bound_dataset(self, dataset_id: str) -> Dataset:
-        """Raises DatasetNotFound, or ModelMismatch if it was made with another embedding model."""
+        """Raises DatasetNotFound, or ModelMismatch if it was made with a model that this process does not run."""
         dataset = self.store.get_dataset(dataset_id)
-        present = binding(self.embedder)
-        if dataset.model != present:
-            raise ModelMismatch(
-                f"dataset {dataset.name!r} was made with the embedding model {dataset.model.name} "
-                f"({dataset.model.dim} dimensions, {dataset.model.fingerprint}) and this process runs {present.name} "
-                f"({present.dim} dimensions, {present.fingerprint}): set QUOTEBASE_EMBEDDING_MODEL to the model of the "
-                "dataset, or import its files into a new dataset"
-            )
+        self.models.of(dataset)
         return dataset
+
+    def model_of(self, dataset_id: str) -> Model:
+        """The model that the dataset is bound to. Raises what :meth:`bound_dataset` does."""
+        return self.models.of(self.store.get_dataset(dataset_id))
 
     def search(self, request: SearchRequest) -> SearchResult:
         """Find quotes; see :mod:`.search`.
@@ -328,7 +345,7 @@ class Library:
         return SearchResult(
             quotes=found.quotes,
             request=request,
-            model=binding(self.embedder),
+            model=datasets[0].model,
             seconds=time.perf_counter() - started,
             similarity=found.similarity,
             filtered_by=found.filtered_by,
@@ -415,6 +432,15 @@ def _embedded(
     record_id: str | None = None,
 ) -> EmbeddedDraft:
     return EmbeddedDraft(draft, count_tokens(draft.text), passages, embeddings, record_id)
+
+
+def _check_model(prepared: Prepared, dataset: Dataset) -> None:
+    if prepared.embedded and prepared.model != dataset.model:
+        made_with = prepared.model.name if prepared.model else "several models"
+        raise ModelMismatch(
+            f"the records were embedded by {made_with} and dataset {dataset.name!r} is bound to {dataset.model.name}: "
+            "embed them again"
+        )
 
 
 def lock_directory(data_dir: Path) -> FileLock:

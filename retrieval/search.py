@@ -17,7 +17,7 @@ import numpy as np
 from retrieval.batched import batched
 from retrieval.calibration import Calibrations
 from retrieval.completion import Completion, Message
-from retrieval.embedding.queries import QueryEmbeddings
+from retrieval.embedding.models import Models
 from retrieval.errors import CompletionFailed, InvalidRequest, RecordNotFound, RerankFailed
 from retrieval.extension import extend_query
 from retrieval.filters import choose
@@ -35,9 +35,11 @@ from retrieval.types import (
     CollectionMatch,
     Dataset,
     Decision,
+    Embeddings,
     Explanation,
     Fusion,
     Hit,
+    ModelBinding,
     Quote,
     Record,
     Score,
@@ -121,20 +123,20 @@ class Searcher:
         store: Store,
         vectors: Indexes,
         texts: FullTextIndexes,
-        queries: QueryEmbeddings,
+        models: Models,
         reranker: Reranker | None = None,
         completion: Completion | None = None,
     ) -> None:
         self._store = store
         self._vectors = vectors
         self._texts = texts
-        self._queries = queries
+        self._models = models
         self._reranker = reranker
         self._completion = completion
         self._thresholds = Calibrations(store)
 
     def find(self, request: SearchRequest, datasets: Sequence[Dataset], at_one_moment: AtOneMoment) -> Found:
-        """Search in datasets of one embedding model.
+        """Search in datasets, each with its own embedding model.
 
         Raises:
             EmbedderUnavailable, StoreUnavailable, DatasetNotFound
@@ -231,16 +233,21 @@ class Searcher:
     def _hits(
         self, channel: Channel, text: str, count: int, places: Sequence[Place], least: float = -1.0
     ) -> list[Hit]:
-        """The best passages of all places by one channel."""
+        """The best passages of all places by one channel; the places are such that their scores compare."""
         if channel == "embedding":
-            query = self._queries.embed(text)
             found = [
-                self._vectors.get(place.dataset).search(query, count, least, place.allowed)[0]
+                self._vectors.get(place.dataset).search(
+                    self._embed(text, place), count, least, place.allowed
+                )[0]
                 for place in places
             ]
         else:
             found = [self._texts.get(place.dataset).search(text, count, place.allowed) for place in places]
         return _merge(found, count)
+
+    def _embed(self, text: str, place: Place) -> Embeddings:
+        """(1, dim), by the model of the place."""
+        return self._models.of(place.dataset).queries.embed(text)
 
     def _quotes(self, hits: Sequence[Hit], channel: Channel, missing: list[int]) -> Iterator[Quote]:
         """A quote for each record, scored by its best passage; records are read as they are asked for.
@@ -283,14 +290,15 @@ class Searcher:
     def _recalls(
         self, request: SearchRequest, places: Sequence[Place], phrasings: Sequence[str]
     ) -> list[Recall]:
-        """The channels of the mode with each phrasing. Cosines of datasets compare, scores of BM25 do not."""
+        """The channels of the mode with each phrasing. Cosines of one model compare, scores of BM25 do not."""
         weight = self._embedding_weight(request, places)
         recalls = []
         for phrasing in phrasings:
             if request.mode != "fullTextRecall":
-                hits = self._hits("embedding", phrasing, POOL, places)
-                floor = self._floor(phrasing, places[0])
-                recalls.append(_to_recall("embedding", phrasing, weight / len(phrasings), hits, floor))
+                for of_model in _by_model(places):
+                    hits = self._hits("embedding", phrasing, POOL, of_model)
+                    floor = self._floor(phrasing, of_model[0])
+                    recalls.append(_to_recall("embedding", phrasing, weight / len(phrasings), hits, floor))
             if request.mode != "embedding":
                 for place in places:
                     hits = self._hits("fullText", phrasing, POOL, [place])
@@ -307,7 +315,7 @@ class Searcher:
 
     def _floor(self, phrasing: str, place: Place) -> float:
         """The similarity of the average passage of a dataset."""
-        return float(self._queries.embed(phrasing)[0] @ self._vectors.get(place.dataset).mean)
+        return float(self._embed(phrasing, place)[0] @ self._vectors.get(place.dataset).mean)
 
     def _sources(self, passage_ids: AbstractSet[int], missing: list[int]) -> Sources:
         sources = self._store.sources_of(sorted(passage_ids))
@@ -329,7 +337,7 @@ class Searcher:
     def _complete(self, place: Place, recall: Recall, sources: Sources) -> Recall:
         others = [passage_id for passage_id in sources if passage_id not in recall.scores]
         if recall.channel == "embedding":
-            query = self._queries.embed(recall.phrasing)[0]
+            query = self._embed(recall.phrasing, place)[0]
             found = self._vectors.get(place.dataset).scores(query, np.array(others, dtype=np.int64))
         else:
             none = dict.fromkeys(others, 0.0)
@@ -418,7 +426,7 @@ class Searcher:
         index, texts = self._vectors.get(place.dataset), self._texts.get(place.dataset)
         ids = np.array(passage_ids, dtype=np.int64)
         cosines = [
-            score for text in phrasings for score in index.scores(self._queries.embed(text)[0], ids).values()
+            score for text in phrasings for score in index.scores(self._embed(text, place)[0], ids).values()
         ]
         words = [score for text in phrasings for score in texts.scores(text, passage_ids).values()]
         return max(cosines, default=0.0), max(words, default=0.0)
@@ -426,8 +434,17 @@ class Searcher:
 
 def _has_one_recall(request: SearchRequest, places: Sequence[Place], phrasings: Sequence[str]) -> bool:
     """Whether hits come in the order of the result, as many as are asked for."""
-    is_comparable = request.mode == "embedding" or (request.mode == "fullTextRecall" and len(places) == 1)
+    alike = _by_model(places) if request.mode == "embedding" else places
+    is_comparable = request.mode != "mixedRecall" and len(alike) == 1
     return is_comparable and len(phrasings) == 1 and phrasings[0] == request.text and not request.rerank
+
+
+def _by_model(places: Sequence[Place]) -> list[list[Place]]:
+    """The places whose cosines compare, together."""
+    alike: dict[ModelBinding, list[Place]] = {}
+    for place in places:
+        alike.setdefault(place.dataset.model, []).append(place)
+    return list(alike.values())
 
 
 def _filtered_by(request: SearchRequest, reranked_by: str) -> FilteredBy:

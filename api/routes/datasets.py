@@ -39,9 +39,12 @@ def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None 
 
 @router.post("/create")
 def create_dataset(body: DatasetCreate, service: ServiceOf, key: WriteKey) -> Envelope:
-    """A dataset bound to the present embedding model; its id."""
+    """A dataset bound to ``vectorModel`` if the process runs that one, else to its primary model; its id."""
     require_all_datasets(key)
-    return envelope(service.library.create_dataset(body.name, body.intro).id)
+    library = service.library
+    # Clients send the names of models that they know from elsewhere.
+    model = body.vector_model if body.vector_model in library.models.names else ""
+    return envelope(library.create_dataset(body.name, body.intro, model).id)
 
 
 @router.get("/detail")

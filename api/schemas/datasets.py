@@ -19,6 +19,7 @@ class DatasetCreate(Wire):
     name: str = Field(min_length=1)
     type: Literal["dataset"] = "dataset"
     intro: str = ""
+    vector_model: str = ""
 
 
 class CollectionCreate(Wire):

@@ -73,6 +73,11 @@ class EmbedderChoice:
     api_key: str | None = None
     max_tokens: int = 512
 
+    @property
+    def name(self) -> str:
+        """That of its embedder."""
+        return self.model if self.base_url or self.model == BUNDLED else Path(self.model).name
+
 
 def open_embedder(choice: EmbedderChoice, cache_dir: Path, progress: Progress | None = None) -> Embedder:
     """The chosen embedder, ready for use; weights are loaded when first needed.
@@ -91,3 +96,10 @@ def open_embedder(choice: EmbedderChoice, cache_dir: Path, progress: Progress | 
     from retrieval.embedding.sentence_transformers import SentenceTransformersEmbedder
 
     return SentenceTransformersEmbedder(choice.model)
+
+
+def open_later(choice: EmbedderChoice, cache_dir: Path, progress: Progress | None = None) -> Embedder:
+    """The same, but opened when it is first asked for more than its name."""
+    from retrieval.embedding.lazy import LazyEmbedder
+
+    return LazyEmbedder(choice.name, lambda: open_embedder(choice, cache_dir, progress))

@@ -3,12 +3,14 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
-from tests.api.conftest import DATA
+from tests.api.conftest import DATA, opened
 from tests.api.wire import DATASETS, Api, data_of, error_of
 from tests.doubles import HashEmbedder
 
@@ -591,3 +593,19 @@ def test_an_empty_dataset_has_nothing(api: Api) -> None:
     new_dataset(api)
 
     assert api.search("new", "导演是谁")["list"] == []
+
+
+def test_a_new_dataset_has_the_model_that_it_names_if_there_is_one(tmp_path: Path) -> None:
+    class Other(HashEmbedder):
+        name = "other"
+
+    with Library.open(tmp_path, HashEmbedder(), models=[Other(8)]) as library:
+        with opened(library, ExtractiveCompletion()) as api:
+            for name, model in (("a", "other"), ("b", "text-embedding-3-small"), ("c", "")):
+                new_dataset(api, name, vectorModel=model)
+        datasets = library.store.list_datasets()
+    assert [(one.name, one.model.name, one.model.dim) for one in datasets] == [
+        ("a", "other", 8),
+        ("b", "hash", 64),
+        ("c", "hash", 64),
+    ]

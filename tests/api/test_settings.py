@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from api.settings import PREFIX, Settings, read_settings
 from retrieval.completion import CompletionChoice
-from retrieval.embedding import EmbedderChoice
+from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
 from retrieval.rerank import RerankChoice
 
@@ -18,6 +18,7 @@ VALUES = {
     "mongodb_uri": "mongodb://user:secret-1@db/quotes",
     "index_memory": "2GiB",
     "embedding_model": "e5",
+    "embedding_models": "multilingual-e5-small, /srv/a@b,bge@http://other/v1",
     "embedding_base_url": "http://embed/v1",
     "embedding_api_key": "secret-2",
     "embedding_max_tokens": "8192",
@@ -63,6 +64,11 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.mongodb == "mongodb://user:secret-1@db/quotes"
     assert everything_set.index_memory == 2 << 30
     assert everything_set.embedder == EmbedderChoice("e5", "http://embed/v1", "secret-2", 8192)
+    assert everything_set.further_embedders == (
+        EmbedderChoice(BUNDLED),
+        EmbedderChoice("/srv/a@b"),
+        EmbedderChoice("bge", "http://other/v1", "secret-2", 8192),
+    )
     assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
     assert everything_set.rerank == RerankChoice("rerank", "http://rerank/v1/rerank", "secret-4")
     assert everything_set.private_links is True

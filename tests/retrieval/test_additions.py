@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.additions import Plan, Planned, Replacement, join, plan_by_key, plan_new
+from retrieval.embedding.models import Models
 from retrieval.errors import InvalidRequest
 from retrieval.library import Library
 from retrieval.store import KnownRecord
@@ -113,11 +114,16 @@ def quotes(library: Library, collection: Collection, text: str) -> list[str]:
 def test_an_exchange_changes_what_is_found_and_keeps_the_id(library: Library, collection: Collection) -> None:
     (old,) = library.add_records(collection, [RecordDraft("kettle", "old answer", key="k")]).added
     plan = library.plan(collection, [RecordDraft("kettle", "new answer", key="k")], by_key=True)
-    result = library.commit(collection, library.embed(plan))
+    result = library.commit(collection, library.embed(plan, library.bound_dataset(collection.dataset_id)))
     assert (result.added, result.updated, result.unchanged) == ((), (old,), 0)
     assert quotes(library, collection, "kettle answer") == ["kettle\nnew answer"]
     again = library.plan(collection, [RecordDraft("kettle", "new answer", key="k")], by_key=True)
-    assert library.commit(collection, library.embed(again)).unchanged == 1
+    assert (
+        library.commit(
+            collection, library.embed(again, library.bound_dataset(collection.dataset_id))
+        ).unchanged
+        == 1
+    )
     assert library.verify().is_clean
 
 
@@ -126,15 +132,19 @@ def test_only_what_changed_is_embedded(
 ) -> None:
     library.add_records(collection, [RecordDraft("q", "a", ("i", "j"), key="k")])
     before = embedder.texts_read
-    library.passages = type(library.passages)(embedder)
+    library.models = Models(embedder)
     changed = RecordDraft("q", "b", ("i", "l"), key="k")
-    prepared = library.embed(library.plan(collection, [changed], by_key=True))
+    prepared = library.embed(
+        library.plan(collection, [changed], by_key=True), library.bound_dataset(collection.dataset_id)
+    )
     assert embedder.texts_read - before == prepared.texts_read == 2
     library.commit(collection, prepared)
     assert quotes(library, collection, "j") == []
     assert quotes(library, collection, "l") == ["q\nb"]
     retagged = RecordDraft("q", "b", ("i", "l"), key="k", metadata={"tags": ["new"]})
-    prepared = library.embed(library.plan(collection, [retagged], by_key=True))
+    prepared = library.embed(
+        library.plan(collection, [retagged], by_key=True), library.bound_dataset(collection.dataset_id)
+    )
     result = library.commit(collection, prepared)
     assert (prepared.texts_read, len(result.updated)) == (0, 1)
     (record,) = library.store.list_records(collection.id)
@@ -156,7 +166,10 @@ def test_a_replacement_in_parts_is_one_step(library: Library, collection: Collec
     library.add_records(collection, [RecordDraft(f"old {n}") for n in range(5)])
     wanted = [RecordDraft("old 0"), *(RecordDraft(f"new {n}") for n in range(4))]
     replacement = Replacement(library.store.known_records(collection.id))
-    halves = [library.embed(replacement.plan(part)) for part in (wanted[:2], wanted[2:])]
+    halves = [
+        library.embed(replacement.plan(part), library.bound_dataset(collection.dataset_id))
+        for part in (wanted[:2], wanted[2:])
+    ]
     result = library.commit(collection, join(halves, replacement.gone))
     assert (len(result.added), result.unchanged, result.removed) == (4, 1, 4)
     assert {record.q for record in library.store.list_records(collection.id)} == {draft.q for draft in wanted}
@@ -185,7 +198,8 @@ def test_searches_beside_exchanges_find_the_old_or_the_new(library: Library, col
     for thread in searching:
         thread.start()
     for version in range(1, 40):
-        library.commit(collection, library.embed(library.plan(collection, texts(version), by_key=True)))
+        plan = library.plan(collection, texts(version), by_key=True)
+        library.commit(collection, library.embed(plan, library.bound_dataset(collection.dataset_id)))
     is_over.set()
     for thread in searching:
         thread.join()

@@ -223,7 +223,9 @@ class LibraryMachine(RuleBasedStateMachine):
         replacement = Replacement(self.library.store.known_records(collection.id))
         plan = replacement.plan(batch)
         assert {planned.draft.content_hash for planned in plan.planned} == wanted.keys() - held.keys()
-        prepared = join([self.library.embed(plan)], replacement.gone)
+        prepared = join(
+            [self.library.embed(plan, self.library.bound_dataset(collection.dataset_id))], replacement.gone
+        )
         result = self.library.commit(collection, prepared)
         self.read |= {text for planned in plan.planned for text in planned.draft.texts}
         gone = {held[digest] for digest in held.keys() - wanted.keys()}

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retrieval.embedding.passages import PassageEmbeddings
+from retrieval.embedding.models import Models
 from retrieval.embedding.ready import split_embeddings, to_unit_length
 from retrieval.errors import EmbedderUnavailable, InvalidRequest, ModelMismatch, QuotebaseError
 from retrieval.library import Library
@@ -275,7 +275,7 @@ class BrokenEmbedder(HashEmbedder):
 def test_a_model_that_returns_what_is_not_finite_is_unavailable_and_nothing_is_stored(
     library: Library, text: str
 ) -> None:
-    library.passages = PassageEmbeddings(BrokenEmbedder())
+    library.models = Models(BrokenEmbedder())
     collection = library.ensure_collection(library.create_dataset("d").id, "c")
     with pytest.raises(EmbedderUnavailable, match="hash"):
         library.add_records(collection, [RecordDraft("good"), RecordDraft(text)])

@@ -90,7 +90,8 @@ def delete(library: Library, collection: Collection) -> None:
 
 
 def upsert(library: Library, collection: Collection, changed: list[RecordDraft]) -> None:
-    library.commit(collection, library.embed(library.plan(collection, changed, by_key=True)))
+    plan = library.plan(collection, changed, by_key=True)
+    library.commit(collection, library.embed(plan, library.bound_dataset(collection.dataset_id)))
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])

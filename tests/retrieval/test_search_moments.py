@@ -64,13 +64,15 @@ def versions(version: int, count: int = 20) -> list[RecordDraft]:
 
 
 def upsert(library: Library, collection: Collection, drafts: Sequence[RecordDraft]) -> None:
-    library.commit(collection, library.embed(library.plan(collection, drafts, by_key=True)))
+    plan = library.plan(collection, drafts, by_key=True)
+    library.commit(collection, library.embed(plan, library.bound_dataset(collection.dataset_id)))
 
 
 def replace(library: Library, collection: Collection, drafts: Sequence[RecordDraft]) -> None:
     """As an import in the mode of that name does: records go, and others come."""
     replacement = Replacement(library.store.known_records(collection.id))
-    prepared = library.embed(replacement.plan([RecordDraft(one.q, one.a, one.indexes) for one in drafts]))
+    plan = replacement.plan([RecordDraft(one.q, one.a, one.indexes) for one in drafts])
+    prepared = library.embed(plan, library.bound_dataset(collection.dataset_id))
     library.commit(collection, join([prepared], replacement.gone))
 
 

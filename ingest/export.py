@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from ingest.mapping import split_cell
+from retrieval.passages import custom_texts
 from retrieval.store import Store
 from retrieval.types import Passage, Record
 
@@ -55,21 +56,3 @@ def _index_cells(record: Record, passages: Sequence[Passage]) -> tuple[str, ...]
     """The custom texts; a text that would be split if it stood alone has an empty cell beside it."""
     texts = tuple(custom_texts(record, passages))
     return (*texts, "") if len(texts) == 1 and split_cell(texts[0]) != texts else texts
-
-
-def custom_texts(record: Record, passages: Sequence[Passage]) -> Iterator[str]:
-    """Put together again from their windows."""
-    title = f"{record.title}\n" if record.title else ""
-    text = ""
-    for passage in passages:
-        if passage.is_default:
-            continue
-        part = passage.text.removeprefix(title)
-        if passage.start == 0:
-            if text:
-                yield text
-            text = part
-        else:
-            text = text[: passage.start] + part
-    if text:
-        yield text

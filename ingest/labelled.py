@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ingest.export import custom_texts
 from ingest.mapping import RowProblem, find_columns, to_draft
 from ingest.rows import BrokenRow, Row
 from ingest.tables import open_table
 from retrieval.errors import MissingColumn, UnreadableFile
 from retrieval.evaluation import Qrels
 from retrieval.labels import Labels, Listed
+from retrieval.passages import custom_texts
 from retrieval.quotes import content_key
 from retrieval.store import Store
 from retrieval.types import RecordDraft

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -28,10 +29,10 @@ from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
     InvalidRequest,
-    ModelMismatch,
 )
 from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
+from retrieval.model_changes import ModelChanges
 from retrieval.passages import to_passages, whole_passages
 from retrieval.rerank import Reranker
 from retrieval.search import Searcher, check_request
@@ -89,6 +90,7 @@ class Library:
         self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
         self._texts = FullTextIndexes(store, data_dir / TEXT_FOLDER)
         self._searcher = Searcher(store, self._indexes, self._texts, self.models, reranker, completion)
+        self._changes = ModelChanges(store, self.models, self._indexes, self._texts, self._writing)
         self._lock = lock
 
     @classmethod
@@ -167,11 +169,14 @@ class Library:
 
     def delete_dataset(self, dataset_id: str) -> None:
         with self._writing:
-            self._indexes.discard(self.store.get_dataset(dataset_id).id)
+            dataset, other = self.store.get_dataset(dataset_id), self.store.find_edition(dataset_id)
+            beside = [replace(dataset, edition=other.number)] if other else []
+            self._indexes.discard(dataset.index_name)
             self.store.delete_dataset(dataset_id)
             # A search may have loaded the index meanwhile, from a store that still had the dataset.
-            self._indexes.discard(dataset_id)
-            self._texts.discard(dataset_id)
+            for gone in (dataset, *beside):
+                self._indexes.discard(gone.index_name)
+                self._texts.discard(gone.index_name)
 
     def ensure_collection(self, dataset_id: str, name: str) -> Collection:
         """The oldest collection of that name, made if there is none."""
@@ -182,9 +187,10 @@ class Library:
     def delete_collection(self, collection_id: str) -> None:
         with self._writing:
             collection = self.store.get_collection(collection_id)
-            with self._indexes.removing(collection.dataset_id, self.store.passage_ids_in(collection_id)):
+            name = self.store.get_dataset(collection.dataset_id).index_name
+            with self._indexes.removing(name, self.store.passage_ids_in(collection_id)):
                 self.store.delete_collection(collection_id)
-            self._texts.note_change(collection.dataset_id)
+            self._texts.note_change(name)
 
     # Records
 
@@ -281,18 +287,25 @@ class Library:
         No search finds a part of it, or neither the old nor the new of what it replaces.
 
         Raises:
-            ModelMismatch: it was embedded by another model than that of the dataset.
+            EmbedderUnavailable: the dataset has another model by now, and that cannot read it.
             StoreUnavailable, CollectionNotFound: nothing has changed.
         """
         if not prepared.embedded and not prepared.gone:
             return AddResult(unchanged=prepared.given)
+        while (result := self._commit(collection, prepared)) is None:
+            prepared = self.embed(prepared.plan, self.bound_dataset(collection.dataset_id))
+        return result
+
+    def _commit(self, collection: Collection, prepared: Prepared) -> AddResult | None:
+        """``None`` if it was embedded by another model than that of the dataset."""
         replaced = {item.record_id for item in prepared.embedded} - {None}
         with self._writing, self._exchanging(bool(replaced or prepared.gone)):
             dataset = self.store.get_dataset(collection.dataset_id)
-            _check_model(prepared, dataset)
+            if prepared.embedded and prepared.model != dataset.model:
+                return None
             stored = self.store.add_records(collection, prepared.embedded, prepared.gone)
             self._indexes.publish(dataset, stored.passages, stored.removed)
-            self._texts.note_change(dataset.id)
+            self._texts.note_change(dataset.index_name)
         ids = [record.id for record in stored.records]
         return AddResult(
             added=tuple(record_id for record_id in ids if record_id not in replaced),
@@ -315,9 +328,10 @@ class Library:
         """Delete those that the dataset has; from the moment this returns none of them is found."""
         with self._writing:
             own = self.store.records_in(dataset_id, record_ids)
-            with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
+            name = self.store.get_dataset(dataset_id).index_name
+            with self._indexes.removing(name, self.store.passage_ids_of(own)):
                 self.store.delete_records(own)
-            self._texts.note_change(dataset_id)
+            self._texts.note_change(name)
 
     # Search
 
@@ -338,8 +352,11 @@ class Library:
             InvalidRequest: a value of the request is out of range.
             DatasetNotFound, ModelMismatch, EmbedderUnavailable, StoreUnavailable
         """
-        started = time.perf_counter()
         check_request(request)
+        return self._changes.in_one_edition(lambda: self._search(request))
+
+    def _search(self, request: SearchRequest) -> SearchResult:
+        started = time.perf_counter()
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
         found = self._searcher.find(request, datasets, self._at_one_moment)
         return SearchResult(
@@ -368,6 +385,51 @@ class Library:
         # No further exchange can come across this one.
         with self._writing:
             return attempt([])
+
+    # Another embedding model
+
+    def change_model(
+        self,
+        dataset_id: str,
+        model: str,
+        on_step: OnStep | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Dataset:
+        """Embed a dataset by another model of this process; from one moment on it is searched by that one.
+
+        Searches, adds and deletes go on meanwhile. An attempt that was cut off, by a kill as well, is gone
+        on with by the next one. What the former model has embedded is kept, until it is discarded or the
+        dataset is moved to a third model.
+
+        Args:
+            model: its name.
+            on_step: called with the passages looked at and all there are.
+
+        Raises:
+            InvalidRequest: the process runs no model of that name, or the model is being changed already.
+            ChangeCancelled, DatasetNotFound, EmbedderUnavailable, StoreUnavailable: nothing has changed.
+        """
+        return self._changes.change(dataset_id, model, on_step or _ignore, cancelled or threading.Event())
+
+    def roll_back_model(
+        self, dataset_id: str, on_step: OnStep | None = None, cancelled: threading.Event | None = None
+    ) -> Dataset:
+        """Go back to the former model, which embeds what was added meanwhile first.
+
+        Raises:
+            InvalidRequest: there is none, or the model is being changed already.
+            ModelMismatch: this process does not run it.
+            ChangeCancelled, DatasetNotFound, EmbedderUnavailable, StoreUnavailable: nothing has changed.
+        """
+        return self._changes.roll_back(dataset_id, on_step or _ignore, cancelled or threading.Event())
+
+    def former_model(self, dataset_id: str) -> Model:
+        """What the dataset can go back to. Raises what :meth:`roll_back_model` does."""
+        return self._changes.former_model(dataset_id)
+
+    def discard_old_model(self, dataset_id: str) -> None:
+        """Delete what the former model has embedded, or a change that was not ended. Raises DatasetNotFound."""
+        self._changes.discard(dataset_id)
 
     # Upkeep
 
@@ -432,15 +494,6 @@ def _embedded(
     record_id: str | None = None,
 ) -> EmbeddedDraft:
     return EmbeddedDraft(draft, count_tokens(draft.text), passages, embeddings, record_id)
-
-
-def _check_model(prepared: Prepared, dataset: Dataset) -> None:
-    if prepared.embedded and prepared.model != dataset.model:
-        made_with = prepared.model.name if prepared.model else "several models"
-        raise ModelMismatch(
-            f"the records were embedded by {made_with} and dataset {dataset.name!r} is bound to {dataset.model.name}: "
-            "embed them again"
-        )
 
 
 def lock_directory(data_dir: Path) -> FileLock:

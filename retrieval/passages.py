@@ -7,13 +7,13 @@ first of the next, so that what spans two sentences is in one of them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from retrieval.embedding import Embedder
 from retrieval.sentences import sentence_ends
-from retrieval.types import PassageDraft, RecordDraft
+from retrieval.types import Passage, PassageDraft, Record, RecordDraft
 
 OVERLAP_SHARE = 1 / 8
 """Of a window, at most, that the next one repeats."""
@@ -58,6 +58,24 @@ def to_passages(drafts: Sequence[RecordDraft], embedder: Embedder) -> list[tuple
 def whole_passages(draft: RecordDraft) -> tuple[PassageDraft, ...]:
     """One for each text, however long: for those whose embeddings are ready-made."""
     return tuple(PassageDraft(_titled(draft, text), place == 0) for place, text in enumerate(draft.texts))
+
+
+def custom_texts(record: Record, passages: Sequence[Passage]) -> Iterator[str]:
+    """Those of a stored record, put together again from their windows."""
+    title = f"{record.title}\n" if record.title else ""
+    text = ""
+    for passage in passages:
+        if passage.is_default:
+            continue
+        part = passage.text.removeprefix(title)
+        if passage.start == 0:
+            if text:
+                yield text
+            text = part
+        else:
+            text = text[: passage.start] + part
+    if text:
+        yield text
 
 
 def _titled(draft: RecordDraft, text: str) -> str:

@@ -58,6 +58,13 @@ class Dataset:
     intro: str
     created_at: datetime
     updated_at: datetime
+    edition: int = 0
+    """Of the passages that are searched: see :mod:`retrieval.store.editions`."""
+
+    @property
+    def index_name(self) -> str:
+        """Of its indexes: each edition has its own."""
+        return f"{self.id}-{self.edition}" if self.edition else self.id
 
 
 @dataclass(frozen=True, slots=True)

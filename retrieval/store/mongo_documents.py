@@ -53,6 +53,7 @@ INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
     ("passages", ["record"], False),
     ("passages", ["collection", "no"], False),
     ("passages", ["dataset", "no"], False),
+    ("passages", ["dataset", "edition", "no"], False),
     ("pending", ["intent", "no"], False),
     ("removals", ["dataset", "no"], False),
     ("documents", ["kind", "no"], False),
@@ -70,15 +71,17 @@ class Batch:
     passages: list[Doc]
 
 
-def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int, dim: int) -> Batch:
-    """``drafts``, with passages numbered from ``first``."""
+def to_batch(
+    collection: Collection, drafts: Sequence[EmbeddedDraft], first: int, dim: int, edition: int
+) -> Batch:
+    """``drafts``, with passages of the edition, numbered from ``first``."""
     moment = now()
     records: list[Doc] = []
     passages: list[Doc] = []
     for item in drafts:
         record = _from_draft(item, collection, first + len(passages), moment)
         records.append(record)
-        passages += _passages(item, collection, record)
+        passages += _passages(item, collection, record, edition)
     block = to_block([to_row(passage) for passage in passages], dim)
     return Batch(
         Stored(tuple(map(to_record, records)), block, np.empty(0, dtype=np.int64)), records, passages
@@ -105,7 +108,7 @@ def _from_draft(item: EmbeddedDraft, collection: Collection, no: int, moment: da
     }
 
 
-def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[Doc]:
+def _passages(item: EmbeddedDraft, collection: Collection, record: Doc, edition: int) -> list[Doc]:
     first = record["no"]
     return [
         {
@@ -114,6 +117,7 @@ def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[
             "record": record["_id"],
             "dataset": collection.dataset_id,
             "collection": collection.key,
+            "edition": edition,
             "text": passage.text,
             "is_default": passage.is_default,
             "start": passage.start,
@@ -171,7 +175,15 @@ def from_dataset(dataset: Dataset, no: int) -> Doc:
 
 def to_dataset(doc: Doc) -> Dataset:
     model = ModelBinding(**doc["model"])
-    return Dataset(doc["_id"], doc["name"], model, doc["intro"], doc["created_at"], doc["updated_at"])
+    return Dataset(
+        doc["_id"],
+        doc["name"],
+        model,
+        doc["intro"],
+        doc["created_at"],
+        doc["updated_at"],
+        doc.get("edition") or 0,
+    )
 
 
 def from_collection(collection: Collection) -> Doc:

@@ -49,4 +49,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX records_by_key ON records (collection_key, known_as) WHERE known_as != ''",
         "ALTER TABLE passages ADD COLUMN start INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        "ALTER TABLE datasets ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE passages ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX passages_by_dataset",
+        "CREATE INDEX passages_by_edition ON passages (dataset_key, edition, id)",
+        """CREATE TABLE editions (
+            dataset_key INTEGER PRIMARY KEY REFERENCES datasets ON DELETE CASCADE, edition INTEGER NOT NULL,
+            model_name TEXT NOT NULL, model_dim INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+            is_former INTEGER NOT NULL)""",
+    ),
 )

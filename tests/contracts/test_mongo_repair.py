@@ -354,8 +354,8 @@ class TestOpening:
         check_is_discreet(raised.value)
 
     def test_newer_version(self, uri: str, store: MongoStore, database: Database[Doc]) -> None:
-        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 2}})
-        with pytest.raises(StoreUnavailable, match="is of schema version 2 and this program knows 1"):
+        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 3}})
+        with pytest.raises(StoreUnavailable, match="is of schema version 3 and this program knows 2"):
             MongoStore(uri)
 
     def test_a_failing_call_names_the_address(self, uri: str, proxy: CuttingProxy) -> None:

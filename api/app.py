@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api import errors
-from api.routes import calibration, chat, datasets, health, indexes, jobs
+from api.routes import calibration, chat, datasets, health, indexes, jobs, training_models
 from api.wiring import Service
 
 
@@ -15,6 +15,6 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="quotebase", summary="Knowledge-base retrieval over FastGPT's HTTP API")
     app.state.service = service
     errors.install(app)
-    for routes in (chat, datasets, indexes, jobs, calibration, health):
+    for routes in (chat, datasets, indexes, jobs, calibration, training_models, health):
         app.include_router(routes.router)
     return app

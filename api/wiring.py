@@ -15,6 +15,7 @@ from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
 from retrieval.embedding import Progress, open_embedder, open_later
 from retrieval.library import Library
+from retrieval.rebuilds import Rebuilds
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
 
@@ -34,6 +35,7 @@ class Service:
     apps: Apps
     keys: Keys
     runner: JobRunner
+    rebuilds: Rebuilds
     allows_private_links: bool = False
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
@@ -60,9 +62,10 @@ def open_service(settings: Settings, progress: Progress | None = None) -> Iterat
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
         service = service_of(library, open_completion(settings.completion), settings.private_links)
-        with closing(service.runner):
+        with closing(service.rebuilds), closing(service.runner):
             _remove_leftovers(library)
             service.runner.resume()
+            service.rebuilds.resume()
             yield service
 
 
@@ -75,13 +78,14 @@ def _remove_leftovers(library: Library) -> None:
 
 
 def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
-    """The service over an open library. Close its runner before the library."""
+    """The service over an open library. Close its runner and its rebuilds before the library."""
     return Service(
         library,
         completion,
         Apps(library.store),
         Keys(library.store),
         JobRunner(library, completion),
+        Rebuilds(library),
         allows_private_links,
     )
 

@@ -90,6 +90,10 @@ PATHS = [
     ("GET", "/index/status"),
     ("POST", "/index/rebuild"),
     ("POST", "/index/verify"),
+    ("POST", "/training/rebuildEmbedding"),
+    ("POST", "/training/rollbackEmbedding"),
+    ("POST", "/training/discardEmbedding"),
+    ("GET", "/training/rebuildState"),
 ]
 """Every path of datasets, so that a new one is not forgotten."""
 

@@ -112,7 +112,7 @@ class Indexes:
         self._keep_to_memory(name)
 
     def refresh(self, dataset: Dataset) -> None:
-        """Load the index or bring it up to date, where changes were not published to it; nothing may be written."""
+        """Load the index or bring it up to date, where changes were not published to it."""
         slot = self._slot(dataset.index_name)
         with slot.lock:
             if slot.index is not None:

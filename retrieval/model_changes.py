@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval.embedding.models import Model, Models
-from retrieval.errors import InvalidRequest
+from retrieval.errors import InvalidRequest, QuotebaseError
 from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
 from retrieval.passages import custom_texts, to_passages
@@ -104,9 +104,15 @@ class ModelChanges:
         """What was found while no dataset changed its edition; made again if one did."""
         while True:
             exchanges = self._exchanges
-            found = attempt()
-            if exchanges == self._exchanges and exchanges % 2 == 0:
-                return found
+            try:
+                found = attempt()
+            except QuotebaseError:
+                # What an edition has may have been discarded since.
+                if exchanges == self._exchanges:
+                    raise
+            else:
+                if exchanges == self._exchanges and exchanges % 2 == 0:
+                    return found
             # One that is under way ends first.
             with self._writing:
                 pass
@@ -140,6 +146,8 @@ class ModelChanges:
         self._fill(dataset, model, way, on_step, cancelled)
         # Made now, so that nobody has to wait for them afterwards; then what was added meanwhile.
         self._refresh(upcoming)
+        if self._indexes.get(upcoming).is_fold_due:
+            self._indexes.rebuild(upcoming, lambda _done, _total: _check(cancelled))
         self._fill(dataset, model, way, on_step, cancelled)
         with self._writing:
             self._fill(dataset, model, way, on_step, cancelled)
@@ -161,14 +169,13 @@ class ModelChanges:
     ) -> None:
         """From where the way has come to, to the end of what there is now."""
         way.is_over = False
+        total = self._store.count_passages(dataset.id, dataset.edition)
         while not way.is_over:
-            if cancelled.is_set():
-                raise ChangeCancelled
+            _check(cancelled)
             changes = self._store.texts_after(dataset.id, way.watermark, STEP, dataset.edition)
             self._take_in(dataset, model, changes.added.ids.tolist())
             way.watermark, way.is_over = changes.watermark, changes.is_last
             way.looked_at += len(changes.added)
-            total = self._store.count_passages(dataset.id, dataset.edition)
             on_step(min(way.looked_at, total), total)
 
     def _take_in(self, dataset: Dataset, model: Model, passage_ids: Sequence[int]) -> None:
@@ -191,6 +198,11 @@ class ModelChanges:
                 for (witness, _), group in zip(lacking, remade, strict=True)
             ],
         )
+
+
+def _check(cancelled: threading.Event) -> None:
+    if cancelled.is_set():
+        raise ChangeCancelled
 
 
 def _by_passage(source: tuple[int, tuple[Record, str]]) -> int:

@@ -13,6 +13,7 @@ from retrieval.errors import EmbedderUnavailable, InvalidRequest, ModelMismatch
 from retrieval.library import Library
 from retrieval.model_changes import ChangeCancelled
 from retrieval.types import Collection, Embeddings, RecordDraft, SearchRequest, SearchResult
+from retrieval.vectors.index import FoldPolicy
 from tests.doubles import HashEmbedder
 from tests.mongodb import own_database
 
@@ -305,3 +306,14 @@ def test_a_threshold_is_of_the_model_that_it_was_calibrated_with(moved: Library)
     assert thresholds.list(collection.dataset_id) == []
     moved.roll_back_model(collection.dataset_id)
     assert thresholds.list(collection.dataset_id) == [threshold]
+
+
+def test_the_index_of_a_large_dataset_is_sealed_before_it_is_searched(
+    tmp_path: Path, embedder: HashEmbedder, narrow: NarrowHash
+) -> None:
+    folds = FoldPolicy(exact_limit=20)
+    with Library.open(tmp_path, embedder, folds=folds, models=[narrow]) as library:
+        collection = filled(library)
+        library.change_model(collection.dataset_id, "narrow")
+        status = library.index_status(collection.dataset_id)
+        assert (status.has_graph, status.sealed, status.flat) == (True, status.passages, 0)

@@ -317,3 +317,30 @@ def test_the_index_of_a_large_dataset_is_sealed_before_it_is_searched(
         library.change_model(collection.dataset_id, "narrow")
         status = library.index_status(collection.dataset_id)
         assert (status.has_graph, status.sealed, status.flat) == (True, status.passages, 0)
+
+
+class InterruptedHash(HashEmbedder):
+    """Calls ``on_query`` once, in the middle of a search."""
+
+    on_query: Callable[[], object] = staticmethod(lambda: None)
+
+    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
+        on_query, self.on_query = self.on_query, lambda: None
+        on_query()
+        return super().embed_queries(texts)
+
+
+def test_a_search_that_a_change_came_across_is_made_again(tmp_path: Path, narrow: NarrowHash) -> None:
+    embedder = InterruptedHash()
+    with Library.open(tmp_path, embedder, models=[narrow]) as library:
+        collection = filled(library)
+
+        def move() -> None:
+            library.change_model(collection.dataset_id, "narrow")
+            library.discard_old_model(collection.dataset_id)
+
+        embedder.on_query = move
+        crossed = search(library, collection, "kettle 7", mode="mixedRecall", explain=True)
+        after = search(library, collection, "kettle 7", mode="mixedRecall", explain=True)
+        assert crossed.model.name == "narrow"
+        assert (scored(crossed), crossed.explanation) == (scored(after), after.explanation)

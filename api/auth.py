@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from api.keys import Capability, Key
+from api.limiting import network_of
 from api.wiring import Service
 from retrieval.errors import Forbidden, Unauthorized
 
@@ -25,15 +27,36 @@ ServiceOf = Annotated[Service, Depends(service_of_request)]
 
 
 def _any_key(
-    service: ServiceOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    service: ServiceOf,
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Key:
-    if credentials is None:
-        raise Unauthorized("no key was sent: add the header  Authorization: Bearer <key>")
-    if hmac.compare_digest(credentials.credentials.encode(), service.local_token.encode()):
+    secret = credentials.credentials if credentials else ""
+    if hmac.compare_digest(secret.encode(), service.local_token.encode()):
         return LOCAL_KEY
-    key = service.keys.find(credentials.credentials)
+    key = find_key(service, request, secret)
     if key is None:
-        raise Unauthorized("the key is not known here: make one with  quotebase keys create")
+        raise Unauthorized(
+            "the key is not known here: make one with  quotebase keys create"
+            if secret
+            else "no key was sent: add the header  Authorization: Bearer <key>"
+        )
+    service.keys.uses.note(key.id)
+    return key
+
+
+def find_key(service: Service, request: Request, secret: str) -> Key | None:
+    """The key, if there is one; the request counts for it, else for the address that it comes from.
+
+    A known key is not refused for what others do at its address, which behind a proxy may be everybody's.
+
+    Raises:
+        RateLimited: it is one request too many.
+    """
+    key = service.keys.find(secret) if secret else None
+    if service.rate_limit:
+        host = request.client.host if request.client else ""
+        service.rate_limit.count(key.id if key else network_of(host))
     return key
 
 
@@ -92,3 +115,16 @@ def require_all_datasets(key: Key) -> None:
     """Raises Forbidden if the key opens named datasets only."""
     if key.dataset_ids:
         raise Forbidden("this key opens named datasets only: use an admin key, or one for all datasets")
+
+
+def require_capability(key: Key, capability: Capability) -> None:
+    """Raises Forbidden if the key may not do that."""
+    _key_that_may(capability)(key)
+
+
+def dataset_key_of(request: Request) -> Key:
+    """The key of a request, for what is no route. Raises Unauthorized, RateLimited, Forbidden for an app's."""
+    scheme, secret = get_authorization_scheme_param(request.headers.get("Authorization"))
+    is_bearer = scheme.lower() == "bearer" and bool(secret)
+    sent = HTTPAuthorizationCredentials(scheme=scheme, credentials=secret) if is_bearer else None
+    return _dataset_key(_any_key(service_of_request(request), request, sent))

@@ -15,6 +15,7 @@ import typer
 
 from api.cli_access import apps, keys
 from api.cli_evaluate import evaluate_dataset
+from api.cli_mcp import serve_mcp
 from api.cli_search import ask_dataset, search_dataset
 from api.output import (
     COUNTS,
@@ -316,6 +317,7 @@ def _dataset_for(
 app.command("search")(search_dataset)
 app.command("ask")(ask_dataset)
 app.command("evaluate")(evaluate_dataset)
+app.command("mcp")(serve_mcp)
 
 
 @app.command()

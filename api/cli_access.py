@@ -1,12 +1,13 @@
 """The commands for apps and keys. They work on the store, also while a server has it open."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from api.apps import DEFAULT_QUOTE_PROMPT, DEFAULT_QUOTE_TEMPLATE, Apps, new_app
-from api.keys import Keys
+from api.keys import CAPABILITIES, Keys
 from api.output import print_json, print_line, print_note, print_rows
 from api.settings import read_settings
 from api.wiring import open_documents
@@ -21,6 +22,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Datasets = Annotated[
     list[str] | None, typer.Option("--dataset", help="Name of a dataset; may be given again.")
 ]
+
+
+class May(StrEnum):
+    """The capabilities once more: Typer takes a list of these, and none of literals."""
+
+    SEARCH = "search"
+    WRITE = "write"
+    EXPORT = "export"
 
 
 @apps.command("create")
@@ -96,19 +105,34 @@ def create_key(
     datasets: Annotated[bool, typer.Option("--datasets", help="A key for all datasets.")] = False,
     dataset: Datasets = None,
     admin: Annotated[bool, typer.Option("--admin", help="A key for everything but chat.")] = False,
+    may: Annotated[
+        list[May] | None,
+        typer.Option(help="What a dataset key may do: all three by default; may be given again."),
+    ] = None,
     name: Annotated[str, typer.Option(help="A note of what it is for.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
     if [bool(app), datasets or bool(dataset), admin].count(True) != 1:
         raise InvalidRequest("say what the key is for: --app NAME, --datasets, --dataset NAME, or --admin")
+    if may and (app or admin):
+        raise InvalidRequest(
+            "--may is for dataset keys: an admin key may do everything but chat, an app key may chat; leave it out, "
+            "or make a key by --datasets or --dataset NAME"
+        )
     with open_documents(read_settings()) as store:
         if app:
             key, secret = Keys(store).create("app", name, app_id=Apps(store).named(app).id)
         elif admin:
             key, secret = Keys(store).create("admin", name)
         else:
-            key, secret = Keys(store).create("dataset", name, dataset_ids=_dataset_ids(store, dataset or []))
+            dataset_ids = _dataset_ids(store, dataset or [])
+            capabilities = tuple(
+                capability for capability in CAPABILITIES if not may or May(capability) in may
+            )
+            key, secret = Keys(store).create(
+                "dataset", name, dataset_ids=dataset_ids, capabilities=capabilities
+            )
     if as_json:
         print_json({**asdict(key), "key": secret})
     else:
@@ -118,10 +142,19 @@ def create_key(
 
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
-    """What each key is for; the keys themselves are not known."""
+    """What each key is for, and its last use, by a server up to a minute ago; the keys themselves are not known."""
     with open_documents(read_settings()) as store:
-        rows = [asdict(key) for key in Keys(store).list()]
-    print_rows(rows, ("id", "kind", "prefix", "name", "created_at"), as_json)
+        keys_ = Keys(store)
+        last_uses = keys_.uses.last()
+        rows = [
+            {
+                **asdict(key),
+                "may": ", ".join(key.allowed) or "chat",
+                "last_used_at": last_uses.get(key.id, ""),
+            }
+            for key in keys_.list()
+        ]
+    print_rows(rows, ("id", "kind", "may", "prefix", "name", "created_at", "last_used_at"), as_json)
 
 
 @keys.command("revoke")

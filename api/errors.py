@@ -22,6 +22,7 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.AppNotFound: 404,
     errors.KeyNotFound: 404,
     errors.JobNotFound: 404,
+    errors.UsageNotFound: 404,
     errors.NameTaken: 409,
     errors.ModelMismatch: 409,
     errors.DirectoryInUse: 409,
@@ -33,13 +34,19 @@ STATUS: dict[type[errors.QuotebaseError], int] = {
     errors.RerankFailed: 502,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.RateLimited: 429,
 }
 """The nearest class in an error's ancestry decides."""
 
 _PLACES = ("body", "query")
 """What FastAPI puts before the name of a field."""
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
 def status_of(error: errors.QuotebaseError) -> int:
@@ -62,12 +69,17 @@ def body_of(error: errors.QuotebaseError) -> dict[str, Any]:
     return error_body(status_of(error), error.code, error.message, getattr(error, "param", None))
 
 
+def headers_of(error: errors.QuotebaseError) -> dict[str, str]:
+    """What clients that wait by themselves look for."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.RateLimited) else {}
+
+
 def install(app: FastAPI) -> None:
     """Give every failure of the app the one shape."""
 
     @app.exception_handler(errors.QuotebaseError)
     def on_quotebase_error(_: Request, error: errors.QuotebaseError) -> JSONResponse:
-        return JSONResponse(body_of(error), status_of(error))
+        return JSONResponse(body_of(error), status_of(error), headers_of(error))
 
     @app.exception_handler(RequestValidationError)
     def on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:

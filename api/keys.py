@@ -1,11 +1,13 @@
 """Keys: who may do what. Only a hash is kept; the key itself is shown once, when it is made."""
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from api.key_uses import KeyUses
 from retrieval.errors import KeyNotFound
 from retrieval.store import Store
 from retrieval.types import Document, new_id, now
@@ -38,6 +40,11 @@ class Key:
     def may(self, capability: Capability) -> bool:
         return self.kind == "admin" or (self.kind == "dataset" and capability in self.capabilities)
 
+    @property
+    def allowed(self) -> list[Capability]:
+        """What it may do with datasets: an admin's everything, an app's nothing."""
+        return [capability for capability in CAPABILITIES if self.may(capability)]
+
     def may_use(self, dataset_id: str) -> bool:
         return self.kind == "admin" or (
             self.kind == "dataset" and (not self.dataset_ids or dataset_id in self.dataset_ids)
@@ -49,6 +56,7 @@ class Keys:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.uses = KeyUses(store, lambda: {key.id for key in self.list()})
 
     def create(
         self,
@@ -58,16 +66,22 @@ class Keys:
         dataset_ids: tuple[str, ...] = (),
         capabilities: tuple[Capability, ...] = CAPABILITIES,
     ) -> tuple[Key, str]:
-        """A new key, and its secret, which cannot be had again."""
+        """A new key, and its secret, which cannot be had again. Only a dataset key has capabilities to choose."""
         secret = f"qb-{kind}-{secrets.token_urlsafe(32)}"
         prefix = secret[: len(kind) + 10]
-        key = Key(new_id(), kind, name, prefix, now().isoformat(), app_id, dataset_ids, capabilities)
+        may = tuple(capability for capability in CAPABILITIES if capability in capabilities)
+        chosen = may if kind == "dataset" else ()
+        key = Key(new_id(), kind, name, prefix, now().isoformat(), app_id, dataset_ids, chosen)
         self._store.put_document(KIND, _digest(secret), asdict(key))
         return key, secret
 
     def find(self, secret: str) -> Key | None:
-        document = self._store.find_document(KIND, _digest(secret))
-        return _from_document(document) if document else None
+        """Asks the store each time, so that a key which another process revokes is gone at once."""
+        digest = _digest(secret)
+        document = self._store.find_document(KIND, digest)
+        if document is None or not hmac.compare_digest(document.id, digest):
+            return None
+        return _from_document(document)
 
     def list(self) -> list[Key]:
         """Oldest first."""
@@ -78,6 +92,7 @@ class Keys:
         for document in self._store.list_documents(KIND):
             if document.body["id"] == key_id:
                 self._store.delete_document(KIND, document.id)
+                self.uses.forget(key_id)
                 return
         raise KeyNotFound(f"there is no key with the id {key_id!r}: see the ids with quotebase keys list")
 

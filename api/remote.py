@@ -7,7 +7,7 @@ by its owner only: whoever may read the directory owns what is in it.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +22,11 @@ from api.schemas.calibration import held_out_of, listed_of, threshold_item
 from api.schemas.imports import failure_of, import_form
 from api.schemas.search import read_search, search_body
 from api.wiring import SERVER_FILE
+from api.workspace import Added
 from ingest.jobs import ImportReport, ImportSettings, Job, report_from
 from ingest.progress import ReportProgress
+from ingest.rows import TableOptions
+from ingest.sources import Reading
 from retrieval.calibration import Threshold
 from retrieval.errors import (
     DatasetNotFound,
@@ -41,6 +44,7 @@ from retrieval.types import (
     IndexDifferences,
     IndexStatus,
     ModelBinding,
+    RecordDraft,
     SearchRequest,
     SearchResult,
     VerifyReport,
@@ -53,6 +57,9 @@ LOOK_S = 0.5
 
 FIRST_LOOK_S = 0.02
 """Before the first look at an import; then twice as long each time."""
+
+_PUSHED = "records.jsonl"
+"""What the server calls records that come without a file."""
 
 
 @contextmanager
@@ -106,7 +113,7 @@ class RemoteLibrary:
     client: httpx2.Client
 
     def list_datasets(self) -> list[Dataset]:
-        return [_dataset(item) for item in self._post("list", json={"parentId": ""})]
+        return [_dataset(item) for item in self._post("list", json={"everywhere": True, "type": "dataset"})]
 
     def dataset_named(self, name: str) -> Dataset:
         """Raises DatasetNotFound, with the names there are."""
@@ -177,6 +184,19 @@ class RemoteLibrary:
                 response.read()
                 self._read(response)
             yield response
+
+    def add_records(self, dataset_id: str, collection: str, drafts: Sequence[RecordDraft]) -> Added:
+        """By an import, which finds a collection by its name and makes it if it is missing."""
+        lines = (json.dumps({"q": draft.q, "a": draft.a, "indexes": draft.indexes}) for draft in drafts)
+        settings = ImportSettings(_PUSHED, collection, reading=Reading(TableOptions(encoding="utf-8")))
+        files = {"file": (_PUSHED, "\n".join(lines).encode(), "application/x-ndjson")}
+        data = {"data": json.dumps(import_form(dataset_id, settings))}
+        report = self._post("collection/create/template", files=files, data=data)["report"]
+        return Added(report["added"], report["unchanged"])
+
+    def read_record(self, record_id: str) -> dict[str, Any]:
+        """Raises RecordNotFound."""
+        return dict(self._get("data/detail", id=record_id))
 
     def search(self, request: SearchRequest) -> SearchResult:
         data = self.search_reply(request)

@@ -1,5 +1,6 @@
 """Running the HTTP server: sockets, logs, the first key, the way to find it."""
 
+import ipaddress
 import logging
 import signal
 import socket
@@ -11,7 +12,7 @@ from api.app import create_app
 from api.keys import Keys
 from api.remote import announce_server
 from api.settings import Settings
-from api.wiring import open_service
+from api.wiring import open_documents, open_service
 from retrieval.embedding import Progress
 from retrieval.errors import EmbedderUnavailable, InvalidRequest
 from retrieval.library import Library
@@ -26,7 +27,7 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
     """Serve until a signal stops it; running requests have half a minute to finish.
 
     Raises:
-        InvalidRequest: the address cannot be listened on.
+        InvalidRequest: the address cannot be listened on, or others reach it and there is no key yet.
         DirectoryInUse, StoreUnavailable, EmbedderUnavailable
     """
     logging.basicConfig(
@@ -35,6 +36,7 @@ def serve_http(settings: Settings, say: Callable[[str], None], progress: Progres
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     # A line for each call of a backend would say where it is, and nothing else.
     logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLogger().level))
+    _require_key_for_others(settings)
     with open_service(settings, progress) as service, _listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -75,6 +77,31 @@ def _warm_up(library: Library) -> None:
         logger.warning("searches and imports will fail until this is mended: %s", error)
 
 
+def _require_key_for_others(settings: Settings) -> None:
+    """A first key that is printed while others can connect may end in a log that they can read."""
+    if _is_loopback(settings.host):
+        return
+    with open_documents(settings) as store:
+        if not Keys(store).list():
+            raise InvalidRequest(
+                f"{settings.host} can be reached from other machines, and there is no key yet: make a key first with "
+                "quotebase keys create --admin"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine gets there; a name with an address elsewhere, or with none, is not."""
+    try:
+        found = socket.getaddrinfo(host, None, _family(host))
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def _say_first_key(keys: Keys, say: Callable[[str], None]) -> None:
     if keys.list():
         return
@@ -84,9 +111,8 @@ def _say_first_key(keys: Keys, say: Callable[[str], None]) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket, so that whoever reads the address can connect at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Said by name, or asyncio does not know it for TCP and leaves Nagle's algorithm on: 40 ms a request.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

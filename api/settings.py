@@ -46,6 +46,8 @@ class Settings(BaseSettings):
                               a model nothing is reranked
     RERANK_KEY                its key
     PRIVATE_LINKS             whether links to this machine and to private networks may be fetched
+    RATE_LIMIT                requests a key may make, such as ``120/minute``; of a second, minute,
+                              hour or day. Without it any number
     HOST, PORT                where ``quotebase serve`` listens
     LOG_LEVEL                 debug, info, warning or error
     ========================  ==================================================================
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     rerank_url: str = ""
     rerank_key: SecretStr = SecretStr("")
     private_links: bool = False
+    rate_limit: Annotated[str, Field(pattern=r"^[1-9]\d*/(second|minute|hour|day)$")] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

@@ -2,18 +2,19 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.apps import Apps
 from api.keys import Keys
+from api.limiting import RateLimit
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
-from retrieval.embedding import Progress, open_embedder, open_later
+from retrieval.embedding import Embedder, Progress, open_embedder, open_later
 from retrieval.library import Library
 from retrieval.rebuilds import Rebuilds
 from retrieval.rerank import open_reranker
@@ -37,14 +38,17 @@ class Service:
     runner: JobRunner
     rebuilds: Rebuilds
     allows_private_links: bool = False
+    rate_limit: RateLimit | None = None
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """Accepted as an admin key while this process runs; the command line reads it from the data directory."""
 
 
 @contextmanager
-def open_library(settings: Settings, progress: Progress | None = None) -> Iterator[Library]:
+def open_library(
+    settings: Settings, progress: Progress | None = None, model: Callable[[], Embedder] | None = None
+) -> Iterator[Library]:
     """The library in the data directory, closed at the end. Raises DirectoryInUse and what opening raises."""
-    embedder = open_embedder(settings.embedder, settings.cache_dir, progress)
+    embedder = model() if model else open_embedder(settings.embedder, settings.cache_dir, progress)
     with Library.open(
         settings.data_dir,
         embedder,
@@ -61,8 +65,10 @@ def open_library(settings: Settings, progress: Progress | None = None) -> Iterat
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
     with open_library(settings, progress) as library:
-        service = service_of(library, open_completion(settings.completion), settings.private_links)
-        with closing(service.rebuilds), closing(service.runner):
+        service = service_of(
+            library, open_completion(settings.completion), settings.private_links, settings.rate_limit
+        )
+        with closing(service.rebuilds), closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
             service.runner.resume()
             service.rebuilds.resume()
@@ -77,7 +83,12 @@ def _remove_leftovers(library: Library) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def service_of(library: Library, completion: Completion, allows_private_links: bool = False) -> Service:
+def service_of(
+    library: Library,
+    completion: Completion,
+    allows_private_links: bool = False,
+    rate_limit: str | None = None,
+) -> Service:
     """The service over an open library. Close its runner and its rebuilds before the library."""
     return Service(
         library,
@@ -87,6 +98,7 @@ def service_of(library: Library, completion: Completion, allows_private_links: b
         JobRunner(library, completion),
         Rebuilds(library),
         allows_private_links,
+        RateLimit(rate_limit) if rate_limit else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,25 @@ from ingest.rejects import rejects_path
 from ingest.runner import JobRunner
 from retrieval.calibration import Calibrations, Threshold
 from retrieval.completion import CompletionChoice, open_completion
-from retrieval.embedding import Progress
+from retrieval.embedding import Embedder, Progress
 from retrieval.errors import DirectoryInUse
 from retrieval.heldout import HeldOut, search_itself
 from retrieval.indexes import status_on_disk
 from retrieval.labels import Listed
 from retrieval.library import INDEX_FOLDER, Library
-from retrieval.types import Dataset, IndexStatus, SearchRequest, SearchResult, VerifyReport
+from retrieval.types import Dataset, IndexStatus, RecordDraft, SearchRequest, SearchResult, VerifyReport
 from retrieval.vectors.index import OnStep
 
 WAIT_S = 0.2
 """Between two looks whether another process has let go of the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of records that were given: ``added`` are new, ``unchanged`` were there."""
+
+    added: int
+    unchanged: int
 
 
 class Workspace(Protocol):
@@ -64,6 +72,14 @@ class Workspace(Protocol):
 
     def export(self, dataset_id: str, path: Path) -> None:
         """All records as a CSV. Raises OSError."""
+        ...
+
+    def add_records(self, dataset_id: str, collection: str, drafts: Sequence[RecordDraft]) -> Added:
+        """What the collection of that name, made if missing, does not have yet; searchable when this returns."""
+        ...
+
+    def read_record(self, record_id: str) -> dict[str, Any]:
+        """As the wire has it, with the texts that it is found by. Raises RecordNotFound."""
         ...
 
     def search(self, request: SearchRequest) -> SearchResult: ...
@@ -133,6 +149,15 @@ class LocalLibrary:
         with path.open("wb") as file:
             file.writelines(export_csv(self.library.store, dataset_id))
 
+    def add_records(self, dataset_id: str, collection: str, drafts: Sequence[RecordDraft]) -> Added:
+        result = self.library.add_records(self.library.ensure_collection(dataset_id, collection), drafts)
+        return Added(len(result.added), result.unchanged)
+
+    def read_record(self, record_id: str) -> dict[str, Any]:
+        from api.schemas.records import record_detail
+
+        return record_detail(self.library.store, record_id)
+
     def search(self, request: SearchRequest) -> SearchResult:
         return self.library.search(request)
 
@@ -193,29 +218,38 @@ def list_statuses(settings: Settings) -> list[DatasetStatus]:
 
 @contextmanager
 def open_workspace(
-    settings: Settings, progress: Progress | None = None, say_wait: Callable[[str], None] | None = None
+    settings: Settings,
+    progress: Progress | None = None,
+    say_wait: Callable[[str], None] | None = None,
+    model: Callable[[], Embedder] | None = None,
 ) -> Iterator[Workspace]:
     """The library in the data directory, or, if a server has it, that server.
 
     Args:
         say_wait: called once if another process has the directory that is no server, which is then
             waited for.
+        model: gives the embedder, if it shall not be opened anew; called if no server has the directory.
 
     Raises:
         DirectoryInUse: such a process has it, and nobody waits.
     """
     with ExitStack() as stack:
-        workspace = _try_to_open(settings, progress, stack, may_fail=say_wait is None)
+        workspace = _try_to_open(settings, progress, stack, model, may_fail=say_wait is None)
         if workspace is None and say_wait:
             say_wait(f"waiting for another quotebase process that has {settings.data_dir} open")
         while workspace is None:
             time.sleep(WAIT_S)
-            workspace = _try_to_open(settings, progress, stack, may_fail=False)
+            workspace = _try_to_open(settings, progress, stack, model, may_fail=False)
         yield workspace
 
 
 def _try_to_open(
-    settings: Settings, progress: Progress | None, stack: ExitStack, *, may_fail: bool
+    settings: Settings,
+    progress: Progress | None,
+    stack: ExitStack,
+    model: Callable[[], Embedder] | None,
+    *,
+    may_fail: bool,
 ) -> Workspace | None:
     """``None`` if another process has the directory, and that may not be an error."""
     if (settings.data_dir / SERVER_FILE).exists():
@@ -225,7 +259,7 @@ def _try_to_open(
         with suppress(DirectoryInUse):
             return stack.enter_context(connect(settings.data_dir, DirectoryInUse()))
     try:
-        return LocalLibrary(stack.enter_context(open_library(settings, progress)), settings.completion)
+        return LocalLibrary(stack.enter_context(open_library(settings, progress, model)), settings.completion)
     except DirectoryInUse as in_use:
         from api.remote import connect
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from ingest.mapping import split_cell
-from retrieval.passages import custom_texts
+from retrieval.passages import custom_texts as custom_texts
 from retrieval.store import Store
 from retrieval.types import Passage, Record
 

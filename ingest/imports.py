@@ -157,7 +157,7 @@ class _Run:
         done = sum(item.texts for item in islice(source.items, self._progress.job.position))
 
         def plan(drafts: Sequence[RecordDraft]) -> Plan:
-            return library.plan(collection, drafts, by_key)
+            return library.cut(library.plan(collection, drafts, by_key), dataset)
 
         def take_ready(drafts: Sequence[RecordDraft], embeddings: Embeddings) -> Prepared:
             return library.take_ready(collection, drafts, embeddings)
@@ -187,7 +187,10 @@ class _Run:
             staged.keep(prepared)
             self._progress.count(items, AddResult(embedded=prepared.texts_read), source, rejects)
 
-        self._overlap(dataset, read_batches(source.items, replacement.plan), commit, staged.rows)
+        def plan(drafts: Sequence[RecordDraft]) -> Plan:
+            return self._library.cut(replacement.plan(drafts), dataset)
+
+        self._overlap(dataset, read_batches(source.items, plan), commit, staged.rows)
         result = self._library.commit(collection, join(parts, replacement.gone))
         self._progress.count((), replace(result, embedded=0), source, rejects)
         staged.clear()

@@ -10,16 +10,22 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from retrieval.errors import InvalidRequest
+from retrieval.passages import custom_texts
 from retrieval.store import KnownRecord
-from retrieval.types import EmbeddedDraft, ModelBinding, RecordDraft
+from retrieval.types import EmbeddedDraft, ModelBinding, Passage, PassageDraft, Record, RecordDraft
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A draft that has to be stored, and the id of the record it replaces, if it replaces one."""
+    """A draft that has to be stored, and the id of the record it replaces, if it replaces one.
+
+    ``passages`` are empty, and ``tokens`` not counted, until it is cut for the model.
+    """
 
     draft: RecordDraft
     record_id: str | None = None
+    passages: tuple[PassageDraft, ...] = ()
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,26 @@ def plan_by_key(drafts: Sequence[RecordDraft], known: Iterable[KnownRecord]) -> 
             planned.append(Planned(draft, old[0].id if old else None))
             gone += [record.id for record in old[1:]]
     return Plan(len(drafts), tuple(planned), tuple(gone))
+
+
+def changed(
+    record: Record,
+    passages: Sequence[Passage],
+    q: str | None = None,
+    a: str | None = None,
+    indexes: Sequence[str] | None = None,
+) -> RecordDraft:
+    """A record with what is not ``None`` in place of what it has; ``passages`` are all of its own."""
+    kept = tuple(custom_texts(record, passages)) if indexes is None else tuple(indexes)
+    return RecordDraft(
+        q=record.q if q is None else q,
+        a=record.a if a is None else a,
+        indexes=kept,
+        chunk_index=record.chunk_index,
+        key=record.key,
+        title=record.title,
+        metadata=record.metadata,
+    )
 
 
 class Replacement:

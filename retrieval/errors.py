@@ -9,6 +9,7 @@
     ├── AppNotFound                  "app_not_found"
     ├── KeyNotFound                  "key_not_found"
     ├── JobNotFound                  "job_not_found"
+    ├── UsageNotFound                "usage_not_found"
     ├── NameTaken                    "name_taken"
     ├── ModelMismatch                "model_mismatch"
     ├── DirectoryInUse               "directory_in_use"
@@ -21,7 +22,8 @@
     ├── CompletionFailed             "completion_failed"
     ├── RerankFailed                 "rerank_failed"
     ├── Unauthorized                 "unauthorized"
-    └── Forbidden                    "forbidden"
+    ├── Forbidden                    "forbidden"
+    └── RateLimited                  "rate_limited"
 
 A message is one sentence or two: it names the thing and says how to mend it. ``code`` is stable
 and is what programs compare. The wire's status for each class is in ``api/errors.py``.
@@ -64,6 +66,10 @@ class KeyNotFound(QuotebaseError):
 
 
 class JobNotFound(QuotebaseError):
+    pass
+
+
+class UsageNotFound(QuotebaseError):
     pass
 
 
@@ -121,3 +127,11 @@ class Unauthorized(QuotebaseError):
 
 class Forbidden(QuotebaseError):
     pass
+
+
+class RateLimited(QuotebaseError):
+    """Too many requests; after ``retry_after_s`` whole seconds there may be more."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -20,7 +20,8 @@ from typing import Self, TypeVar
 import numpy as np
 from filelock import FileLock, Timeout
 
-from retrieval.additions import Plan, Prepared, plan_by_key, plan_new
+from retrieval.additions import Plan, Planned, Prepared, changed, plan_by_key, plan_new
+from retrieval.cleaning import Cleaning
 from retrieval.completion import Completion
 from retrieval.embedding import Embedder
 from retrieval.embedding.models import Model, Models
@@ -37,6 +38,7 @@ from retrieval.passages import to_passages, whole_passages
 from retrieval.rerank import Reranker
 from retrieval.search import Searcher, check_request
 from retrieval.store import Store, open_store
+from retrieval.store.folders import check_has_collections
 from retrieval.tokens import count_tokens
 from retrieval.types import (
     AddResult,
@@ -46,7 +48,7 @@ from retrieval.types import (
     Embeddings,
     IndexDifferences,
     IndexStatus,
-    PassageDraft,
+    Record,
     RecordDraft,
     SearchRequest,
     SearchResult,
@@ -89,6 +91,7 @@ class Library:
         self._exchanges = 0
         self._indexes = Indexes(store, data_dir / INDEX_FOLDER, self._writing, index_memory, folds)
         self._texts = FullTextIndexes(store, data_dir / TEXT_FOLDER)
+        self._cleaning = Cleaning(store)
         self._searcher = Searcher(store, self._indexes, self._texts, self.models, reranker, completion)
         self._changes = ModelChanges(store, self.models, self._indexes, self._texts, self._writing)
         self._lock = lock
@@ -123,7 +126,9 @@ class Library:
             repaired = store.repair()
             if repaired:
                 logger.warning("repaired %d half-written batches", repaired)
-            return cls(data_dir, store, embedder, lock, index_memory, folds, reranker, completion, models)
+            library = cls(data_dir, store, embedder, lock, index_memory, folds, reranker, completion, models)
+            library._cleaning.begin()
+            return library
         except BaseException:
             lock.release()
             raise
@@ -131,6 +136,7 @@ class Library:
     def close(self) -> None:
         """Save the indexes and let go of the directory."""
         try:
+            self._cleaning.close()
             self._texts.close()
             self._indexes.close()
         finally:
@@ -148,17 +154,44 @@ class Library:
 
     # Datasets and collections
 
-    def create_dataset(self, name: str, intro: str = "", model: str = "") -> Dataset:
-        """A dataset bound to the primary embedding model, or to the one that is named.
+    def create_dataset(
+        self,
+        name: str,
+        intro: str = "",
+        model: str = "",
+        *,
+        parent_id: str = "",
+        is_folder: bool = False,
+        avatar: str = "",
+    ) -> Dataset:
+        """A dataset bound to the primary embedding model, or to the one that is named; or a folder of datasets.
 
         Raises:
             NameTaken, EmbedderUnavailable
             InvalidRequest: the name is blank, or that of no model of this process.
+            DatasetNotFound: there is no such parent.
         """
-        if not name.strip():
-            raise InvalidRequest("a dataset needs a name", "name")
+        _check_name(name)
         chosen = self.models.named(model) if model else self.models.primary
-        return self.store.create_dataset(name, chosen.binding, intro)
+        return self.store.create_dataset(
+            name, chosen.binding, intro, parent_id=parent_id, is_folder=is_folder, avatar=avatar
+        )
+
+    def update_dataset(
+        self,
+        dataset_id: str,
+        *,
+        name: str | None = None,
+        intro: str | None = None,
+        avatar: str | None = None,
+        parent_id: str | None = None,
+    ) -> Dataset:
+        """Change what is not ``None``. Raises what :meth:`retrieval.store.Store.update_dataset` does."""
+        if name is not None:
+            _check_name(name)
+        return self.store.update_dataset(
+            dataset_id, name=name, intro=intro, avatar=avatar, parent_id=parent_id
+        )
 
     def dataset_named(self, name: str) -> Dataset:
         """Raises DatasetNotFound, with the names there are."""
@@ -168,8 +201,15 @@ class Library:
         return dataset
 
     def delete_dataset(self, dataset_id: str) -> None:
+        """From now on nothing in it is found; a thread removes it from the store.
+
+        Raises:
+            DatasetNotFound
+            InvalidRequest: it is a folder with something in it.
+        """
         with self._writing:
-            dataset, other = self.store.get_dataset(dataset_id), self.store.find_edition(dataset_id)
+            dataset = self.store.get_dataset(dataset_id)
+            other = None if dataset.is_folder else self.store.find_edition(dataset_id)
             beside = [replace(dataset, edition=other.number)] if other else []
             self._indexes.discard(dataset.index_name)
             self.store.delete_dataset(dataset_id)
@@ -177,19 +217,33 @@ class Library:
             for gone in (dataset, *beside):
                 self._indexes.discard(gone.index_name)
                 self._texts.discard(gone.index_name)
+            self._cleaning.begin()
 
     def ensure_collection(self, dataset_id: str, name: str) -> Collection:
-        """The oldest collection of that name, made if there is none."""
+        """The oldest collection of that name that is no folder, made for a file if there is none."""
         with self._writing:
             found = self.store.find_collection(dataset_id, name)
-            return found or self.store.create_collection(dataset_id, name)
+            return found or self.store.create_collection(dataset_id, name, kind="file")
+
+    def set_forbid(self, collection_id: str, forbid: bool) -> None:
+        """Keep a collection, and all that is in it if it is a folder, out of searches, or no longer.
+
+        Raises:
+            CollectionNotFound
+        """
+        with self._writing:
+            for one in (collection_id, *self.store.children_of(collection_id)):
+                self.store.update_collection(one, forbid=forbid)
 
     def delete_collection(self, collection_id: str) -> None:
+        """With all that is in it, if it is a folder. Raises CollectionNotFound."""
         with self._writing:
             collection = self.store.get_collection(collection_id)
             name = self.store.get_dataset(collection.dataset_id).index_name
-            with self._indexes.removing(name, self.store.passage_ids_in(collection_id)):
-                self.store.delete_collection(collection_id)
+            # What is deepest goes first: cut off anywhere, nothing is left in a folder that is gone.
+            for one in (*reversed(self.store.children_of(collection_id)), collection_id):
+                with self._indexes.removing(name, self.store.passage_ids_in(one)):
+                    self.store.delete_collection(one)
             self._texts.note_change(name)
 
     # Records
@@ -209,7 +263,8 @@ class Library:
         Raises:
             ModelMismatch: the dataset was made with another embedding model, or the embeddings are
                 of another width.
-            InvalidRequest: the embeddings do not fit the drafts, or one has no direction.
+            InvalidRequest: the collection is a folder, the embeddings do not fit the drafts, or one has no
+                direction.
             EmbedderUnavailable, StoreUnavailable, CollectionNotFound: nothing was added.
         """
         if embeddings is None:
@@ -225,10 +280,11 @@ class Library:
         Raises:
             ModelMismatch, InvalidRequest: as :meth:`add_records` does.
         """
-        dataset = self.bound_dataset(collection.dataset_id)
+        dataset = self._dataset_to_fill(collection)
         ready = split_embeddings(drafts, to_unit_length(embeddings, dataset.model.dim))
         embedded = (
-            _embedded(draft, whole_passages(draft), rows) for draft, rows in zip(drafts, ready, strict=True)
+            EmbeddedDraft(draft, count_tokens(draft.text), whole_passages(draft), rows)
+            for draft, rows in zip(drafts, ready, strict=True)
         )
         return Prepared(len(drafts), tuple(embedded), model=dataset.model)
 
@@ -239,15 +295,31 @@ class Library:
             by_key: whether a draft takes the place of the record with its key.
 
         Raises:
-            InvalidRequest: ``by_key``, and a draft has no key, or that of another.
+            InvalidRequest: the collection is a folder; or ``by_key``, and a draft has no key, or that of another.
             ModelMismatch, CollectionNotFound, StoreUnavailable
         """
-        self.bound_dataset(collection.dataset_id)
+        self._dataset_to_fill(collection)
         if by_key:
             keys = [draft.key for draft in drafts]
             return plan_by_key(drafts, self.store.known_records(collection.id, keys))
         hashes = [draft.content_hash for draft in drafts]
         return plan_new(drafts, self.store.known_hashes(collection.id, hashes))
+
+    def cut(self, plan: Plan, dataset: Dataset) -> Plan:
+        """The plan with the passages that it takes: what can be done while the model reads another one.
+
+        Raises:
+            EmbedderUnavailable, ModelMismatch
+        """
+        uncut = [planned.draft for planned in plan.planned if not planned.passages]
+        if not uncut:
+            return plan
+        cut = iter(to_passages(uncut, self.models.of(dataset).embedder))
+        planned = (
+            one if one.passages else replace(one, passages=next(cut), tokens=count_tokens(one.draft.text))
+            for one in plan.planned
+        )
+        return replace(plan, planned=tuple(planned))
 
     def embed(
         self, plan: Plan, dataset: Dataset, known: Mapping[str, StoredEmbeddings] | None = None
@@ -264,14 +336,18 @@ class Library:
         model = self.models.of(dataset)
         replaced = [planned.record_id for planned in plan.planned if planned.record_id]
         known = {**(known or {}), **(self._known_embeddings(dataset, replaced) if replaced else {})}
-        passages = to_passages([planned.draft for planned in plan.planned], model.embedder)
-        texts = [passage.text for group in passages for passage in group]
+        planned = self.cut(plan, dataset).planned
+        texts = [passage.text for one in planned for passage in one.passages]
         rows, texts_read = model.passages.embed(texts, known)
         embedded = tuple(
-            _embedded(
-                planned.draft, group, np.stack([rows[passage.text] for passage in group]), planned.record_id
+            EmbeddedDraft(
+                one.draft,
+                one.tokens,
+                one.passages,
+                np.stack([rows[passage.text] for passage in one.passages]),
+                one.record_id,
             )
-            for planned, group in zip(plan.planned, passages, strict=True)
+            for one in planned
         )
         return Prepared(plan.given, embedded, plan.gone, texts_read, dataset.model)
 
@@ -324,6 +400,45 @@ class Library:
         finally:
             self._exchanges += is_exchange
 
+    def update_record(
+        self,
+        record_id: str,
+        *,
+        q: str | None = None,
+        a: str | None = None,
+        indexes: Sequence[str] | None = None,
+    ) -> AddResult:
+        """Change what is not ``None`` of a record, which keeps its id; only texts it did not have are embedded.
+
+        Raises:
+            RecordNotFound
+            InvalidRequest: nothing is left to be found by, or another record of the collection says the same.
+            ModelMismatch, EmbedderUnavailable, StoreUnavailable: nothing has changed.
+        """
+        while True:
+            record = self.store.get_record(record_id)
+            draft = changed(record, self.store.passages_of([record_id]).get(record_id, ()), q, a, indexes)
+            collection = self.store.get_collection(record.collection_id)
+            dataset = self.bound_dataset(record.dataset_id)
+            if self._is_said_by(record, draft):
+                return AddResult(unchanged=1)
+            prepared = self.embed(Plan(1, (Planned(draft, record_id),)), dataset)
+            with self._writing:
+                # Whoever changed it while the model was reading is not undone.
+                if self.store.get_record(record_id) == record and not self._is_said_by(record, draft):
+                    return self.commit(collection, prepared)
+
+    def _is_said_by(self, record: Record, draft: RecordDraft) -> bool:
+        """Whether the record has the draft's content. Raises InvalidRequest if it has none, or that of another."""
+        if not draft.text.strip():
+            raise InvalidRequest("a record needs a q or an a", "q")
+        same = self.store.find_record(record.collection_id, draft.content_hash)
+        if same and same.id != record.id:
+            raise InvalidRequest(
+                f"the record {same.id} of this collection says the same already: delete one of the two", "q"
+            )
+        return same is not None
+
     def delete_records(self, dataset_id: str, record_ids: Sequence[str]) -> None:
         """Delete those that the dataset has; from the moment this returns none of them is found."""
         with self._writing:
@@ -336,14 +451,23 @@ class Library:
     # Search
 
     def bound_dataset(self, dataset_id: str) -> Dataset:
-        """Raises DatasetNotFound, or ModelMismatch if it was made with a model that this process does not run."""
+        """Raises DatasetNotFound, InvalidRequest for a folder, ModelMismatch if this process does not run its model."""
         dataset = self.store.get_dataset(dataset_id)
+        check_has_collections(dataset)
         self.models.of(dataset)
         return dataset
 
     def model_of(self, dataset_id: str) -> Model:
         """The model that the dataset is bound to. Raises what :meth:`bound_dataset` does."""
         return self.models.of(self.store.get_dataset(dataset_id))
+
+    def _dataset_to_fill(self, collection: Collection) -> Dataset:
+        """That of a collection. Raises InvalidRequest if it is a folder, and what :meth:`bound_dataset` does."""
+        if collection.is_folder:
+            raise InvalidRequest(
+                f"{collection.name!r} is a folder and has no records: name a collection in it", "collectionId"
+            )
+        return self.bound_dataset(collection.dataset_id)
 
     def search(self, request: SearchRequest) -> SearchResult:
         """Find quotes; see :mod:`.search`.
@@ -482,18 +606,15 @@ class Library:
         return self._indexes.status(self.store.get_dataset(dataset_id))
 
     def settle(self) -> None:
-        """Wait until the indexes have taken in and folded what they have grown by."""
+        """Wait until indexes have taken in and folded what they have grown by, and deleted datasets are gone."""
+        self._cleaning.settle()
         self._texts.settle()
         self._indexes.settle()
 
 
-def _embedded(
-    draft: RecordDraft,
-    passages: tuple[PassageDraft, ...],
-    embeddings: StoredEmbeddings,
-    record_id: str | None = None,
-) -> EmbeddedDraft:
-    return EmbeddedDraft(draft, count_tokens(draft.text), passages, embeddings, record_id)
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InvalidRequest("a dataset needs a name", "name")
 
 
 def lock_directory(data_dir: Path) -> FileLock:

@@ -61,7 +61,7 @@ def whole_passages(draft: RecordDraft) -> tuple[PassageDraft, ...]:
 
 
 def custom_texts(record: Record, passages: Sequence[Passage]) -> Iterator[str]:
-    """Those of a stored record, put together again from their windows."""
+    """The custom texts of a record, put together again from their windows."""
     title = f"{record.title}\n" if record.title else ""
     text = ""
     for passage in passages:

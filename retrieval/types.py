@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ Channel = Literal["embedding", "fullText"]
 
 Fusion = Literal["scores", "ranks"]
 """How recalls become one order: see :mod:`retrieval.fusion`."""
+
+Item = TypeVar("Item")
 
 
 def new_id() -> str:
@@ -50,7 +52,12 @@ class ModelBinding:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What is searched together."""
+    """What is searched together, or a folder of datasets, which holds nothing else.
+
+    Args:
+        parent_id: that of the folder it is in; empty at the top.
+        avatar: a picture of it, as a URL.
+    """
 
     id: str
     name: str
@@ -58,6 +65,9 @@ class Dataset:
     intro: str
     created_at: datetime
     updated_at: datetime
+    parent_id: str = ""
+    is_folder: bool = False
+    avatar: str = ""
     edition: int = 0
     """Of the passages that are searched: see :mod:`retrieval.store.editions`."""
 
@@ -67,11 +77,19 @@ class Dataset:
         return f"{self.id}-{self.edition}" if self.edition else self.id
 
 
+FOLDER = "folder"
+"""The kind of a collection that has collections in it and no records."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One source inside a dataset: a file, a manual set.
+    """One source inside a dataset: a file, a manual set; or a folder of such.
 
-    ``key`` is the small integer that indexes label passages with, so that they can filter.
+    Args:
+        key: the small integer that indexes label passages with, so that they can filter.
+        parent_id: that of the folder it is in; empty at the top.
+        kind: ``virtual``, ``file``, ``link``, ``folder`` or what else a client calls it.
+        metadata: JSON values that are kept with it.
     """
 
     id: str
@@ -82,6 +100,21 @@ class Collection:
     forbid: bool
     created_at: datetime
     updated_at: datetime
+    parent_id: str = ""
+    kind: str = "virtual"
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_folder(self) -> bool:
+        return self.kind == FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some of a list that is ``total`` long."""
+
+    items: tuple[Item, ...]
+    total: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from api.chat.turn import AnswerPart, Event, StepStarted, ToolPart, Turn
 from api.errors import body_of
+from api.schemas.records import index_items
 from retrieval.completion import Message
 from retrieval.errors import QuotebaseError
 from retrieval.tokens import count_tokens
@@ -105,16 +106,7 @@ def quote_item(quote: Quote, passages: Sequence[Passage]) -> dict[str, Any]:
         "sourceName": quote.collection_name,
         "sourceId": record.collection_id,
         "score": quote.score,
-        "indexes": [
-            {
-                "_id": f"{passage.id:024x}",
-                "type": "qa" if passage.is_default else "custom",
-                "dataId": str(passage.id),
-                "text": passage.text,
-                "defaultIndex": passage.is_default,
-            }
-            for passage in passages
-        ],
+        "indexes": index_items(passages),
     }
 
 

@@ -1,21 +1,16 @@
-"""Datasets, collections and records: ``/api/core/dataset/…``."""
+"""Datasets, their folders, and searching them: ``/api/core/dataset/…``."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
 from api.auth import DatasetKey, SearchKey, ServiceOf, WriteKey, require_all_datasets, require_dataset
+from api.keys import Key
 from api.schemas import envelope
-from api.schemas.datasets import (
-    MAX_PUSH,
-    CollectionCreate,
-    DatasetCreate,
-    DatasetList,
-    PushData,
-    dataset_item,
-)
+from api.schemas.datasets import DatasetCreate, DatasetList, DatasetUpdate, dataset_item
 from api.schemas.search import SearchTest, search_reply
-from retrieval.errors import InvalidRequest
+from retrieval.store import Store
+from retrieval.types import Dataset
 
 router = APIRouter(prefix="/api/core/dataset", tags=["datasets"])
 
@@ -23,84 +18,69 @@ Envelope = dict[str, Any]
 
 
 @router.get("/list")
+def list_datasets_in(
+    service: ServiceOf,
+    key: DatasetKey,
+    parentId: str = "",  # noqa: N803 - the wire's name
+    searchKey: str = "",  # noqa: N803
+) -> Envelope:
+    """The datasets and folders in a folder, as far as the key opens them."""
+    wanted = DatasetList(parent_id=parentId, search_key=searchKey)
+    return envelope(_listed(service.library.store, key, wanted))
+
+
 @router.post("/list")
 def list_datasets(service: ServiceOf, key: DatasetKey, body: DatasetList | None = None) -> Envelope:
-    """The datasets that the key opens."""
-    wanted = body.search_key.lower() if body else ""
-    datasets = service.library.store.list_datasets()
-    return envelope(
-        [
-            dataset_item(dataset)
-            for dataset in datasets
-            if key.may_use(dataset.id) and wanted in dataset.name.lower()
-        ]
-    )
+    """The datasets and folders in a folder, or all of some name, as far as the key opens them."""
+    return envelope(_listed(service.library.store, key, body or DatasetList()))
 
 
 @router.post("/create")
 def create_dataset(body: DatasetCreate, service: ServiceOf, key: WriteKey) -> Envelope:
-    """A dataset bound to ``vectorModel`` if the process runs that one, else to its primary model; its id."""
+    """A dataset, or a folder for some; its id."""
     require_all_datasets(key)
     library = service.library
     # Clients send the names of models that they know from elsewhere.
     model = body.vector_model if body.vector_model in library.models.names else ""
-    return envelope(library.create_dataset(body.name, body.intro, model).id)
+    dataset = library.create_dataset(
+        body.name,
+        body.intro,
+        model,
+        parent_id=body.parent_id,
+        is_folder=body.type == "folder",
+        avatar=body.avatar,
+    )
+    return envelope(dataset.id)
 
 
 @router.get("/detail")
 def dataset_detail(id: str, service: ServiceOf, key: SearchKey) -> Envelope:
+    """A dataset, and how many records it has."""
     require_dataset(key, id)
     dataset = service.library.store.get_dataset(id)
-    return envelope({**dataset_item(dataset), "dataAmount": service.library.store.count_records(id)})
+    return envelope({**dataset_item(dataset, key), "dataAmount": service.library.store.count_records(id)})
+
+
+@router.put("/update")
+@router.post("/update")
+def update_dataset(body: DatasetUpdate, service: ServiceOf, key: WriteKey) -> Envelope:
+    """Rename, describe or move a dataset or a folder."""
+    require_dataset(key, body.id)
+    if body.parent_id is not None:
+        require_all_datasets(key)
+    service.library.update_dataset(
+        body.id, name=body.name, intro=body.intro, avatar=body.avatar, parent_id=body.parent_id
+    )
+    return envelope(None)
 
 
 @router.delete("/delete")
 def delete_dataset(id: str, service: ServiceOf, key: WriteKey) -> Envelope:
-    """With everything in it."""
+    """With everything in it; a folder has to be empty."""
     require_dataset(key, id)
     service.library.delete_dataset(id)
     service.runner.forget(id)
     return envelope(None)
-
-
-@router.post("/collection/create")
-def create_collection(body: CollectionCreate, service: ServiceOf, key: WriteKey) -> Envelope:
-    """An empty collection; its id."""
-    require_dataset(key, body.dataset_id)
-    return envelope(service.library.store.create_collection(body.dataset_id, body.name, body.tags).id)
-
-
-@router.delete("/collection/delete")
-def delete_collection(id: str, service: ServiceOf, key: WriteKey) -> Envelope:
-    """With its records."""
-    dataset_id = service.library.store.get_collection(id).dataset_id
-    require_dataset(key, dataset_id)
-    service.library.delete_collection(id)
-    service.runner.forget(dataset_id, id)
-    return envelope(None)
-
-
-@router.post("/data/pushData")
-def push_data(body: PushData, service: ServiceOf, key: WriteKey) -> Envelope:
-    """Add up to 200 records to a collection; replies when they are searchable."""
-    if len(body.data) > MAX_PUSH:
-        raise InvalidRequest(f"data has {len(body.data)} items, at most {MAX_PUSH} go in one request", "data")
-    collection = service.library.store.get_collection(body.collection_id)
-    require_dataset(key, collection.dataset_id)
-    errors = [
-        {"index": place, "error": "q is empty"} for place, item in enumerate(body.data) if not item.q.strip()
-    ]
-    drafts = [item.to_draft() for item in body.data if item.q.strip()]
-    result = service.library.add_records(collection, drafts)
-    return envelope(
-        {
-            "insertLen": len(result.added),
-            "overToken": [],
-            "repeat": [],
-            "error": errors,
-            "unchanged": result.unchanged,
-        }
-    )
 
 
 @router.post("/searchTest")
@@ -110,3 +90,31 @@ def search_test(body: SearchTest, service: ServiceOf, key: SearchKey) -> Envelop
     for dataset_id in request.dataset_ids:
         require_dataset(key, dataset_id)
     return envelope(search_reply(service.library.search(request)))
+
+
+def _listed(store: Store, key: Key, wanted: DatasetList) -> list[dict[str, Any]]:
+    """Folders first, each oldest first."""
+    opened = [dataset for dataset in store.list_datasets() if key.may_use(dataset.id)]
+    listed = [*_folders(store, key, opened), *opened]
+    return [
+        dataset_item(dataset, key)
+        for dataset in listed
+        if (wanted.is_flat or dataset.parent_id == wanted.parent_id)
+        and wanted.search_key.lower() in dataset.name.lower()
+        and wanted.wants(dataset)
+    ]
+
+
+def _folders(store: Store, key: Key, opened: list[Dataset]) -> list[Dataset]:
+    """All, or those that lead to the datasets that the key opens."""
+    folders = store.list_folders()
+    if not key.dataset_ids:
+        return folders
+    by_id = {folder.id: folder for folder in folders}
+    leading: set[str] = set()
+    for dataset in opened:
+        parent_id = dataset.parent_id
+        while parent_id in by_id and parent_id not in leading:
+            leading.add(parent_id)
+            parent_id = by_id[parent_id].parent_id
+    return [folder for folder in folders if folder.id in leading]

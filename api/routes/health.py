@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from api.auth import ServiceOf
+from api.auth import ServiceOf, find_key
 from api.schemas import envelope
 
 router = APIRouter(tags=["operations"])
 
 
 @router.get("/api/support/openapi/health")
-def key_health(service: ServiceOf, apiKey: str) -> dict[str, Any]:  # noqa: N803 - the wire's name
+def key_health(service: ServiceOf, request: Request, apiKey: str) -> dict[str, Any]:  # noqa: N803 - the wire's name
     """Whether a key is known."""
-    is_known = service.keys.find(apiKey) is not None
+    is_known = find_key(service, request, apiKey) is not None
     return envelope({"valid": is_known, "available": is_known})
 
 

@@ -23,6 +23,10 @@ COMPILED = "compiled"
 """Beside the engine file: what OpenVINO caches for this processor."""
 
 
+MANY = 64
+"""Texts that are worth loading the model once more for, in the form that reads many at once."""
+
+
 class BundledEmbedder:
     """multilingual-e5-small (384 dimensions, 512 tokens), with the prefixes it was trained with.
 
@@ -67,7 +71,13 @@ class BundledEmbedder:
         return self._encoder.encode([f"query: {text}" for text in texts])
 
     def embed_passages(self, texts: Sequence[str]) -> Embeddings:
-        return self._encoder.encode([f"passage: {text}" for text in texts])
+        encoder, titled = self._encoder, [f"passage: {text}" for text in texts]
+        if len(texts) < MANY:
+            return encoder.encode(titled)
+        if not encoder.is_ready_for_many:
+            with self._loading, self._folder.lock():
+                encoder.prepare_for_many()
+        return encoder.encode_many(titled)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._encoder.count_tokens([f"passage: {text}" for text in texts])

@@ -8,6 +8,7 @@ is in use.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AnyOf
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from retrieval.types import (
     Document,
     EmbeddedDraft,
     ModelBinding,
+    Page,
     Passage,
     PassageBlock,
     PassageIds,
@@ -59,28 +61,95 @@ class Store(Editions, Protocol):
 
     # Datasets
 
-    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
-        """Raises NameTaken if there is one of that name."""
+    def create_dataset(
+        self,
+        name: str,
+        model: ModelBinding,
+        intro: str = "",
+        *,
+        parent_id: str = "",
+        is_folder: bool = False,
+        avatar: str = "",
+    ) -> Dataset:
+        """A dataset, or a folder of datasets. Names of folders may repeat.
+
+        Raises:
+            NameTaken: there is a dataset of that name.
+            DatasetNotFound, InvalidRequest: the parent is not there, or is no folder.
+        """
         ...
 
     def get_dataset(self, dataset_id: str) -> Dataset:
-        """Raises DatasetNotFound."""
+        """A dataset or a folder. Raises DatasetNotFound."""
         ...
 
-    def find_dataset(self, name: str) -> Dataset | None: ...
+    def find_dataset(self, name: str) -> Dataset | None:
+        """No folder."""
+        ...
 
     def list_datasets(self) -> list[Dataset]:
-        """Oldest first."""
+        """Oldest first, wherever they are; no folders."""
+        ...
+
+    def list_folders(self) -> list[Dataset]:
+        """Folders of datasets, oldest first."""
+        ...
+
+    def update_dataset(
+        self,
+        dataset_id: str,
+        *,
+        name: str | None = None,
+        intro: str | None = None,
+        avatar: str | None = None,
+        parent_id: str | None = None,
+    ) -> Dataset:
+        """Change what is not ``None`` of a dataset or a folder.
+
+        Raises:
+            NameTaken: there is another dataset of that name.
+            DatasetNotFound, InvalidRequest: the parent is not there, is no folder, or lies in the folder itself.
+        """
         ...
 
     def delete_dataset(self, dataset_id: str) -> None:
-        """With everything in it. Raises DatasetNotFound."""
+        """From now on nothing in it is found and its name is free; :meth:`purge` removes the rest.
+
+        Takes the same short time whatever its size.
+
+        Raises:
+            DatasetNotFound
+            InvalidRequest: it is a folder with something in it.
+        """
+        ...
+
+    def purge(self, limit: int) -> bool:
+        """One step of removing what deleted datasets have left behind; whether more is left.
+
+        A step removes at most ``limit`` records with their passages, or as many removals, or collections.
+        One of 0 removes nothing.
+        """
         ...
 
     # Collections
 
-    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
-        """Names may repeat. Raises DatasetNotFound."""
+    def create_collection(
+        self,
+        dataset_id: str,
+        name: str,
+        tags: Sequence[str] = (),
+        *,
+        parent_id: str = "",
+        kind: str = "virtual",
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
+        """Names may repeat.
+
+        Raises:
+            DatasetNotFound
+            CollectionNotFound, InvalidRequest: the dataset is a folder, or the parent is not in the dataset
+                or no folder.
+        """
         ...
 
     def get_collection(self, collection_id: str) -> Collection:
@@ -88,7 +157,7 @@ class Store(Editions, Protocol):
         ...
 
     def find_collection(self, dataset_id: str, name: str) -> Collection | None:
-        """The oldest of that name."""
+        """The oldest of that name that is no folder."""
         ...
 
     def list_collections(self, dataset_id: str) -> list[Collection]:
@@ -99,8 +168,41 @@ class Store(Editions, Protocol):
         """Keys of the collections that are not to be searched."""
         ...
 
+    def update_collection(
+        self,
+        collection_id: str,
+        *,
+        name: str | None = None,
+        parent_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        forbid: bool | None = None,
+        created_at: datetime | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
+        """Change what is not ``None``; ``created_at`` has a time zone and is kept to the millisecond.
+
+        Raises:
+            CollectionNotFound, InvalidRequest: the parent is not in the dataset, is no folder, or lies in the
+                collection itself.
+        """
+        ...
+
+    def page_collections(
+        self, dataset_id: str, parent_id: str | None, search: str, offset: int, limit: int
+    ) -> Page[Collection]:
+        """Those whose name has ``search`` in it, newest first; upper and lower case are the same.
+
+        Args:
+            parent_id: of the folder they are in, itself; empty for the top, ``None`` for anywhere.
+        """
+        ...
+
+    def children_of(self, collection_id: str) -> list[str]:
+        """Ids of all collections in a folder, at any depth, a folder before what is in it."""
+        ...
+
     def delete_collection(self, collection_id: str) -> None:
-        """With its records. Raises CollectionNotFound."""
+        """With its records, and without what is in it if it is a folder. Raises CollectionNotFound."""
         ...
 
     # Records and passages
@@ -133,6 +235,17 @@ class Store(Editions, Protocol):
 
     def get_record(self, record_id: str) -> Record:
         """Raises RecordNotFound."""
+        ...
+
+    def find_record(self, collection_id: str, content_hash: bytes) -> Record | None:
+        """The one of that content."""
+        ...
+
+    def page_records(self, collection_id: str, search: str, offset: int, limit: int) -> Page[Record]:
+        """Those whose q or a has ``search`` in it, oldest first; upper and lower case are the same.
+
+        Without ``search`` the last page takes no longer than the first; with it every record is read.
+        """
         ...
 
     def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
@@ -172,6 +285,10 @@ class Store(Editions, Protocol):
         ...
 
     def count_records(self, dataset_id: str) -> int: ...
+
+    def count_records_in(self, collection_ids: Sequence[str]) -> dict[str, int]:
+        """By collection; 0 for those without, and those that are not there."""
+        ...
 
     def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
         """Of the edition that is searched, or of another."""

@@ -5,7 +5,7 @@ from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,24 @@ from retrieval.store.blocks import (
     to_text_changes,
 )
 from retrieval.store.editions import Edition, Remade
+from retrieval.store.folders import (
+    check_collection_parent,
+    check_dataset_parent,
+    check_has_collections,
+    check_is_empty,
+)
 from retrieval.store.mongo_documents import Doc, TableName
+from retrieval.store.mongo_pages import ids_below, page_of_collections, page_of_records
 from retrieval.store.mongo_writes import Writes
 from retrieval.types import (
+    FOLDER,
     Changes,
     Collection,
     Dataset,
     Document,
     EmbeddedDraft,
     ModelBinding,
+    Page,
     Passage,
     Record,
     StoredEmbeddings,
@@ -45,8 +54,8 @@ from retrieval.types import (
     now,
 )
 
-SCHEMA_VERSION = 2
-"""From 2 on passages say of which edition they are."""
+SCHEMA_VERSION = 3
+"""From 2 on there are folders and deleted datasets; from 3 on passages say of which edition they are."""
 
 MAX_ITEMS = 500
 """Documents of one insert, and values of one query."""
@@ -79,57 +88,129 @@ class MongoStore:
 
     # Datasets
 
-    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
+    def create_dataset(
+        self,
+        name: str,
+        model: ModelBinding,
+        intro: str = "",
+        *,
+        parent_id: str = "",
+        is_folder: bool = False,
+        avatar: str = "",
+    ) -> Dataset:
         moment = now()
-        dataset = Dataset(new_id(), name, model, intro, moment, moment)
+        dataset = Dataset(new_id(), name, model, intro, moment, moment, parent_id, is_folder, avatar)
         with self._writes.exclusive():
+            check_dataset_parent(self.get_dataset, parent_id)
             document = docs.from_dataset(dataset, self._tables.take(1, "datasets"))
-            if not self._tables.insert_new("datasets", document):
-                raise NameTaken(f"there is a dataset named {name!r} already: choose another name")
+            if not self._tables.insert_new(_table(dataset), document):
+                raise _name_taken(name)
         return dataset
 
     def get_dataset(self, dataset_id: str) -> Dataset:
-        return docs.to_dataset(self._dataset(dataset_id))
+        query = {"_id": dataset_id}
+        doc = self._tables.one("datasets", docs.not_deleted(query)) or self._tables.one("folders", query)
+        if doc is None:
+            raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+        return docs.to_dataset(doc)
 
     def find_dataset(self, name: str) -> Dataset | None:
         doc = self._tables.one("datasets", {"name": docs.exactly(name)})
         return docs.to_dataset(doc) if doc else None
 
     def list_datasets(self) -> list[Dataset]:
-        return [docs.to_dataset(doc) for doc in self._tables.in_order("datasets", {})]
+        return [docs.to_dataset(doc) for doc in self._tables.in_order("datasets", docs.not_deleted({}))]
+
+    def list_folders(self) -> list[Dataset]:
+        return [docs.to_dataset(doc) for doc in self._tables.in_order("folders", {})]
+
+    def update_dataset(
+        self,
+        dataset_id: str,
+        *,
+        name: str | None = None,
+        intro: str | None = None,
+        avatar: str | None = None,
+        parent_id: str | None = None,
+    ) -> Dataset:
+        changes = docs.changes(name=name, intro=intro, avatar=avatar, parent_id=parent_id)
+        with self._writes.exclusive():
+            old = self.get_dataset(dataset_id)
+            check_dataset_parent(self.get_dataset, parent_id or "", dataset_id)
+            if name is not None and name != old.name and not old.is_folder and self.find_dataset(name):
+                raise _name_taken(name)
+            self._tables.amend(_table(old), dataset_id, changes)
+            return self.get_dataset(dataset_id)
 
     def delete_dataset(self, dataset_id: str) -> None:
         with self._writes.exclusive():
-            self._writes.delete_dataset(self.get_dataset(dataset_id).id)
+            dataset = self.get_dataset(dataset_id)
+            if dataset.is_folder:
+                check_is_empty(dataset, [*self.list_datasets(), *self.list_folders()])
+                self._tables.delete("folders", {"_id": dataset_id})
+            elif doc := self._tables.one("datasets", {"_id": dataset_id}):
+                self._tables.update("datasets", dataset_id, docs.deletion(doc))
+
+    def purge(self, limit: int) -> bool:
+        deleted = {docs.DELETED: True}
+        with self._writes.exclusive():
+            found = self._tables.in_order("datasets", deleted, "no", limit=1)
+            if found and limit > 0:
+                self._writes.purge(found[0]["_id"], limit)
+                found = self._tables.in_order("datasets", deleted, "no", limit=1)
+        return bool(found)
+
+    def _has(self, dataset_id: str) -> bool:
+        """Whether it is a dataset, and not a deleted one."""
+        return self._tables.one("datasets", docs.not_deleted({"_id": dataset_id})) is not None
+
+    def _living(self, found: Sequence[Doc]) -> list[Doc]:
+        """Those of the collections, records or passages whose dataset is not deleted."""
+        datasets = self._tables.among("datasets", "_id", {doc["dataset"] for doc in found}, docs.DELETED)
+        living = {doc["_id"] for doc in datasets if docs.DELETED not in doc}
+        return [doc for doc in found if doc["dataset"] in living]
 
     # Collections
 
-    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
+    def create_collection(
+        self,
+        dataset_id: str,
+        name: str,
+        tags: Sequence[str] = (),
+        *,
+        parent_id: str = "",
+        kind: str = "virtual",
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
         moment = now()
         with self._writes.exclusive():
-            dataset, key = self.get_dataset(dataset_id), self._tables.take(1)
+            self._dataset_with_collections(dataset_id)
+            check_collection_parent(self.get_collection, dataset_id, parent_id)
             collection = Collection(
                 new_id(),
-                key,
-                dataset.id,
+                self._tables.take(1),
+                dataset_id,
                 name,
                 tuple(tags),
                 forbid=False,
                 created_at=moment,
                 updated_at=moment,
+                parent_id=parent_id,
+                kind=kind,
+                metadata=metadata or {},
             )
             self._tables.insert("collections", [docs.from_collection(collection)])
         return collection
 
     def get_collection(self, collection_id: str) -> Collection:
         doc = self._tables.one("collections", {"_id": collection_id})
-        if doc is None:
+        if doc is None or not self._has(doc["dataset"]):
             raise CollectionNotFound(f"there is no collection with the id {collection_id!r}")
         return docs.to_collection(doc)
 
     def find_collection(self, dataset_id: str, name: str) -> Collection | None:
-        query = {"dataset": dataset_id, "name": docs.exactly(name)}
-        found = self._tables.in_order("collections", query, limit=1)
+        query = {"dataset": dataset_id, "name": docs.exactly(name), "kind": {"$ne": FOLDER}}
+        found = self._living(self._tables.in_order("collections", query, limit=1))
         return docs.to_collection(found[0]) if found else None
 
     def list_collections(self, dataset_id: str) -> list[Collection]:
@@ -139,8 +220,43 @@ class MongoStore:
         ]
 
     def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
-        found = self._tables.in_order("collections", {"dataset": dataset_id, "forbid": True}, "no")
-        return frozenset(doc["no"] for doc in found)
+        found = self._tables.in_order("collections", {"dataset": dataset_id, "forbid": True}, "no", "dataset")
+        return frozenset(doc["no"] for doc in self._living(found))
+
+    def update_collection(
+        self,
+        collection_id: str,
+        *,
+        name: str | None = None,
+        parent_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        forbid: bool | None = None,
+        created_at: datetime | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
+        changes = docs.changes(
+            name=name,
+            parent_id=parent_id,
+            tags=None if tags is None else list(tags),
+            forbid=forbid,
+            created_at=created_at,
+            metadata=None if metadata is None else docs.to_json(metadata),
+        )
+        with self._writes.exclusive():
+            dataset_id = self.get_collection(collection_id).dataset_id
+            check_collection_parent(self.get_collection, dataset_id, parent_id or "", collection_id)
+            self._tables.amend("collections", collection_id, changes)
+            return self.get_collection(collection_id)
+
+    def page_collections(
+        self, dataset_id: str, parent_id: str | None, search: str, offset: int, limit: int
+    ) -> Page[Collection]:
+        dataset = self.get_dataset(dataset_id)
+        found, total = page_of_collections(self._tables, dataset.id, parent_id, search, offset, limit)
+        return Page(tuple(map(docs.to_collection, found)), total)
+
+    def children_of(self, collection_id: str) -> list[str]:
+        return ids_below(self._tables, self.get_collection(collection_id).id)
 
     def delete_collection(self, collection_id: str) -> None:
         with self._writes.exclusive():
@@ -197,9 +313,19 @@ class MongoStore:
 
     def get_record(self, record_id: str) -> Record:
         doc = self._tables.one("records", {"_id": record_id})
-        if doc is None:
+        if doc is None or not self._has(doc["dataset"]):
             raise RecordNotFound(f"there is no record with the id {record_id!r}")
         return docs.to_record(doc)
+
+    def find_record(self, collection_id: str, content_hash: bytes) -> Record | None:
+        doc = self._tables.one("records", {"content": docs.content_key(collection_id, content_hash)})
+        return docs.to_record(doc) if doc and self._has(doc["dataset"]) else None
+
+    def page_records(self, collection_id: str, search: str, offset: int, limit: int) -> Page[Record]:
+        with self._writes.exclusive():
+            collection = self.get_collection(collection_id)
+            found, total = page_of_records(self._tables, collection.id, search, offset, limit)
+        return Page(tuple(map(docs.to_record, found)), total)
 
     def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
         return next(self.record_pages(collection_id, limit), [])
@@ -213,15 +339,17 @@ class MongoStore:
     def _records_after(self, collection_id: str, no: int, limit: int) -> list[Doc]:
         query = {"collection_id": collection_id, "no": {"$gt": no}}
         with self._writes.exclusive():
-            return self._tables.in_order("records", query, limit=limit)
+            return self._living(self._tables.in_order("records", query, limit=limit))
 
     def records_in(self, dataset_id: str, record_ids: AnyOf[str]) -> list[str]:
-        found = self._tables.among("records", "_id", record_ids, "dataset")
+        found = self._living(self._tables.among("records", "_id", record_ids, "dataset"))
         return [doc["_id"] for doc in found if doc["dataset"] == dataset_id]
 
     def sources_of(self, passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
         passages = self._tables.among("passages", "_id", passage_ids, "record")
-        records = self._tables.among("records", "_id", {passage["record"] for passage in passages})
+        records = self._living(
+            self._tables.among("records", "_id", {passage["record"] for passage in passages})
+        )
         collections = self._tables.among(
             "collections", "_id", {doc["collection_id"] for doc in records}, "name"
         )
@@ -243,13 +371,18 @@ class MongoStore:
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
         """Some 400,000 at once: their ids have to fit into one document."""
         with self._writes.exclusive():
-            return self._writes.delete_records(record_ids)
+            records = self._living(self._tables.among("records", "_id", record_ids, "dataset"))
+            passages = self._living(self._tables.among("passages", "record", record_ids, "record", "dataset"))
+            found = [*(doc["_id"] for doc in records), *(doc["record"] for doc in passages)]
+            return self._writes.delete_records(list(dict.fromkeys(found)))
 
     def _searched(self, record_ids: Sequence[str], *fields: str) -> list[Doc]:
         """The passages of records in the edition that is searched."""
         found = self._tables.among("passages", "record", record_ids, "dataset", "edition", *fields)
-        datasets = self._tables.among("datasets", "_id", {doc["dataset"] for doc in found}, "edition")
-        searched = {doc["_id"]: doc.get("edition", 0) for doc in datasets}
+        datasets = self._tables.among(
+            "datasets", "_id", {doc["dataset"] for doc in found}, "edition", docs.DELETED
+        )
+        searched = {doc["_id"]: doc.get("edition", 0) for doc in datasets if docs.DELETED not in doc}
         return [doc for doc in found if doc["edition"] == searched.get(doc["dataset"])]
 
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
@@ -257,7 +390,7 @@ class MongoStore:
 
     def passage_ids_in(self, collection_id: str) -> list[int]:
         collection = self._tables.one("collections", {"_id": collection_id})
-        if collection is None:
+        if collection is None or not self._has(collection["dataset"]):
             return []
         edition = self.get_dataset(collection["dataset"]).edition
         query = {"collection": collection["no"], "edition": edition}
@@ -265,10 +398,15 @@ class MongoStore:
         return [passage["_id"] for passage in passages]
 
     def count_records(self, dataset_id: str) -> int:
-        return self._tables.count("records", {"dataset": dataset_id})
+        return self._tables.count("records", {"dataset": dataset_id}) if self._has(dataset_id) else 0
+
+    def count_records_in(self, collection_ids: Sequence[str]) -> dict[str, int]:
+        collections = self._living(self._tables.among("collections", "_id", collection_ids, "dataset"))
+        counts = self._tables.counts("records", "collection_id", [doc["_id"] for doc in collections])
+        return {collection_id: counts.get(collection_id, 0) for collection_id in collection_ids}
 
     def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
-        dataset = self._tables.one("datasets", {"_id": dataset_id})
+        dataset = self._tables.one("datasets", docs.not_deleted({"_id": dataset_id}))
         if dataset is None:
             return 0
         chosen = dataset.get("edition", 0) if edition is None else edition
@@ -282,7 +420,7 @@ class MongoStore:
     ) -> Changes:
         query = {"dataset": dataset_id, "no": {"$gt": watermark}}
         with self._writes.exclusive():
-            dataset = self.get_dataset(dataset_id)
+            dataset = self._dataset_with_collections(dataset_id)
             added = self._added(dataset, edition, query, "embedding", limit)
             removals = self._removals(query, limit)
         rows = [docs.to_row(doc) for doc in added]
@@ -301,9 +439,15 @@ class MongoStore:
     ) -> TextChanges:
         query = {"dataset": dataset_id, "no": {"$gt": watermark}}
         with self._writes.exclusive():
-            added = self._added(self.get_dataset(dataset_id), edition, query, "text", limit)
+            dataset = self._dataset_with_collections(dataset_id)
+            added = self._added(dataset, edition, query, "text", limit)
             removals = self._removals(query, limit)
         return to_text_changes([docs.to_text_row(doc) for doc in added], removals, watermark, limit)
+
+    def _dataset_with_collections(self, dataset_id: str) -> Dataset:
+        dataset = self.get_dataset(dataset_id)
+        check_has_collections(dataset)
+        return dataset
 
     def _removals(self, query: Mapping[str, object], limit: int) -> list[RemovalRow]:
         removed = self._tables.in_order("removals", query, "passage", limit=limit)
@@ -315,7 +459,8 @@ class MongoStore:
         return editions.find(self._dataset(dataset_id))
 
     def _dataset(self, dataset_id: str) -> Doc:
-        doc = self._tables.one("datasets", {"_id": dataset_id})
+        self._dataset_with_collections(dataset_id)
+        doc = self._tables.one("datasets", docs.not_deleted({"_id": dataset_id}))
         if doc is None:
             raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
         return doc
@@ -465,6 +610,23 @@ class _MongoTables:
             found = self._database[table].find(query, fields or None)
             return list(found.sort("no", direction).limit(limit or 0))
 
+    def numbers(
+        self, table: TableName, query: Mapping[str, object], skip: int, limit: int, newest_first: bool
+    ) -> list[int]:
+        direction = DESCENDING if newest_first else ASCENDING
+        with self._translated():
+            found = self._database[table].find(query, {"_id": 0, "no": 1})
+            return [doc["no"] for doc in found.sort("no", direction).skip(skip).limit(limit)]
+
+    def counts(self, table: TableName, field: str, values: Sequence[str]) -> dict[str, int]:
+        """How many documents have each of the values in ``field``, if any has."""
+        steps: list[Doc] = [
+            {"$match": {field: {"$in": list(values)}}},
+            {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},
+        ]
+        with self._translated():
+            return {doc["_id"]: doc["count"] for doc in self._database[table].aggregate(steps)}
+
     def among(self, table: TableName, field: str, values: Iterable[object], *fields: str) -> list[Doc]:
         found: list[Doc] = []
         projection = (*fields, "no") if fields else None
@@ -497,6 +659,12 @@ class _MongoTables:
         with self._translated():
             self._database[table].update_one({"_id": key}, {"$set": fields})
 
+    def amend(self, table: TableName, key: str, fields: Mapping[str, object]) -> None:
+        """:meth:`update` for fields with moments, of which NX-27017 makes texts there; nothing else may write."""
+        old = self.one(table, {"_id": key}) or {}
+        with self._translated():
+            self._database[table].replace_one({"_id": key}, {**old, **fields})
+
     def delete(self, table: TableName, query: Mapping[str, object]) -> int:
         with self._translated():
             return self._database[table].delete_many(query).deleted_count
@@ -516,6 +684,14 @@ class _MongoTables:
             if taken is None:
                 raise PyMongoError(f"counter {counter!r} cannot be written")
         return int(taken["last"]) - count + 1
+
+
+def _table(dataset: Dataset) -> TableName:
+    return "folders" if dataset.is_folder else "datasets"
+
+
+def _name_taken(name: str) -> NameTaken:
+    return NameTaken(f"there is a dataset named {name!r} already: choose another name")
 
 
 def _connect(uri: str) -> MongoClient[Doc]:

@@ -34,6 +34,7 @@ TableName = Literal[
     "counters",
     "datasets",
     "documents",
+    "folders",
     "intents",
     "passages",
     "pending",
@@ -46,6 +47,8 @@ INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
     ("collections", ["dataset", "no"], False),
     ("collections", ["dataset", "name", "no"], False),
     ("collections", ["dataset", "forbid", "no"], False),
+    ("collections", ["dataset", "parent_id", "no"], False),
+    ("collections", ["parent_id"], False),
     ("records", ["content"], True),
     ("records", ["keyed"], False),
     ("records", ["collection_id", "no"], False),
@@ -170,20 +173,43 @@ def from_dataset(dataset: Dataset, no: int) -> Doc:
         "intro": dataset.intro,
         "created_at": dataset.created_at,
         "updated_at": dataset.updated_at,
+        "parent_id": dataset.parent_id,
+        "is_folder": dataset.is_folder,
+        "avatar": dataset.avatar,
     }
 
 
 def to_dataset(doc: Doc) -> Dataset:
-    model = ModelBinding(**doc["model"])
     return Dataset(
         doc["_id"],
         doc["name"],
-        model,
+        ModelBinding(**doc["model"]),
         doc["intro"],
         doc["created_at"],
         doc["updated_at"],
-        doc.get("edition") or 0,
+        doc.get("parent_id", ""),
+        doc.get("is_folder", False),
+        doc.get("avatar", ""),
+        doc.get("edition", 0),
     )
+
+
+DELETED = "is_deleted"
+"""A dataset that has it is not there."""
+
+
+def not_deleted(query: Mapping[str, object]) -> Doc:
+    return {**query, DELETED: {"$exists": False}}
+
+
+def deletion(dataset: Doc) -> Doc:
+    """What marks a dataset as deleted, in one write. A number is no name: that is free."""
+    return {DELETED: True, "name": dataset["no"]}
+
+
+def changes(**fields: object) -> Doc:
+    """The fields that are not ``None``, and the moment."""
+    return {name: value for name, value in fields.items() if value is not None} | {"updated_at": now()}
 
 
 def from_collection(collection: Collection) -> Doc:
@@ -196,6 +222,9 @@ def from_collection(collection: Collection) -> Doc:
         "forbid": collection.forbid,
         "created_at": collection.created_at,
         "updated_at": collection.updated_at,
+        "parent_id": collection.parent_id,
+        "kind": collection.kind,
+        "metadata": to_json(collection.metadata),
     }
 
 
@@ -209,6 +238,9 @@ def to_collection(doc: Doc) -> Collection:
         doc["forbid"],
         doc["created_at"],
         doc["updated_at"],
+        doc.get("parent_id", ""),
+        doc.get("kind", "virtual"),
+        json.loads(doc.get("metadata", "{}")),
     )
 
 

@@ -15,6 +15,9 @@ from retrieval.errors import StoreUnavailable
 from retrieval.store.mongo_documents import Batch, Doc, TableName
 from retrieval.types import Collection, new_id
 
+ABOVE_ALL = 2**62
+"""A number that nothing has."""
+
 
 class Tables(Protocol):
     """MongoDB's collections. Any method raises StoreUnavailable."""
@@ -153,9 +156,22 @@ class Writes:
         self._announce("delete collection", collection_id=collection.id, key=collection.key, first=first)
         self.resolve_intents()
 
-    def delete_dataset(self, dataset_id: str) -> None:
-        self._announce("delete dataset", dataset=dataset_id)
-        self.resolve_intents()
+    def purge(self, dataset_id: str, limit: int) -> None:
+        """Delete the first ``limit`` documents of a deleted dataset, or the dataset that has none."""
+        records = self._tables.in_order("records", {"dataset": dataset_id}, "no", limit=limit + 1)
+        if records:
+            # Passages have the numbers from that of their record to that of the next.
+            last = records[limit]["no"] - 1 if len(records) > limit else ABOVE_ALL
+            self._announce("purge", dataset=dataset_id, first=records[0]["no"], last=last)
+            self.resolve_intents()
+            return
+        leftovers: tuple[TableName, ...] = ("passages", "removals", "collections")
+        for table in leftovers:
+            found = self._tables.in_order(table, {"dataset": dataset_id}, "no", limit=limit)
+            if found:
+                self._tables.delete(table, {"dataset": dataset_id, "no": {"$lte": found[-1]["no"]}})
+                return
+        self._tables.delete("datasets", {"_id": dataset_id})
 
     def _announce(self, kind: str, **details: object) -> Doc:
         intent: Doc = {"_id": new_id(), "no": self._tables.take(1, "intents"), "kind": kind, **details}
@@ -180,8 +196,8 @@ class Writes:
     def _resolve(self, intent: Doc) -> None:
         """Can be cut off anywhere and done again."""
         match intent["kind"]:
-            case "add":
-                self._take_back(intent)
+            case "add" | "purge":
+                self._clear_span(intent)
             case "lay down":
                 self._tables.delete("pending", {"intent": intent["_id"]})
             case "exchange":
@@ -193,8 +209,8 @@ class Writes:
             case "delete dataset":
                 self._clear_dataset(intent["dataset"])
 
-    def _take_back(self, add: Doc) -> None:
-        span = {"dataset": add["dataset"], "no": {"$gte": add["first"], "$lte": add["last"]}}
+    def _clear_span(self, intent: Doc) -> None:
+        span = {"dataset": intent["dataset"], "no": {"$gte": intent["first"], "$lte": intent["last"]}}
         self._tables.delete("records", span)
         self._tables.delete("passages", span)
 
@@ -223,6 +239,7 @@ class Writes:
         self._tables.delete("collections", {"_id": collection_id})
 
     def _clear_dataset(self, dataset_id: str) -> None:
+        """Announced by versions that deleted a dataset in one go."""
         self._tables.delete("datasets", {"_id": dataset_id})
         self._tables.delete("collections", {"dataset": dataset_id})
         self._tables.delete("passages", {"dataset": dataset_id})

@@ -50,6 +50,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE passages ADD COLUMN start INTEGER NOT NULL DEFAULT 0",
     ),
     (
+        "ALTER TABLE datasets ADD COLUMN parent_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE datasets ADD COLUMN avatar TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE datasets ADD COLUMN is_deleted INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX datasets_deleted ON datasets (key) WHERE is_deleted = 1",
+        # Not among the datasets: names of those are unique.
+        """CREATE TABLE folders (
+            key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, intro TEXT NOT NULL,
+            model_name TEXT NOT NULL, model_dim INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+            created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,
+            parent_id TEXT NOT NULL, avatar TEXT NOT NULL)""",
+        "ALTER TABLE collections ADD COLUMN parent_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE collections ADD COLUMN kind TEXT NOT NULL DEFAULT 'virtual'",
+        "ALTER TABLE collections ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+        "CREATE INDEX collections_by_parent ON collections (dataset_key, parent_id, key)",
+    ),
+    (
         "ALTER TABLE datasets ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE passages ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
         "DROP INDEX passages_by_dataset",

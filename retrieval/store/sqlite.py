@@ -34,14 +34,24 @@ from retrieval.store.blocks import (
     to_text_changes,
 )
 from retrieval.store.editions import Edition, Remade
+from retrieval.store.folders import (
+    check_collection_parent,
+    check_dataset_parent,
+    check_has_collections,
+    check_is_empty,
+)
 from retrieval.store.schema import MIGRATIONS
+from retrieval.store.sqlite_pages import collection_keys, contains, counts_of_records, ids_below, record_keys
+from retrieval.store.sqlite_purge import purge_step
 from retrieval.types import (
+    FOLDER,
     Changes,
     Collection,
     Dataset,
     Document,
     EmbeddedDraft,
     ModelBinding,
+    Page,
     Passage,
     Record,
     StoredEmbeddings,
@@ -58,13 +68,16 @@ MAX_VARIABLES = 500
 
 Row = tuple[Any, ...]
 
-_DATASET = """SELECT id, name, model_name, model_dim, model_fingerprint, intro, created_ms, updated_ms, edition
-    FROM datasets"""
-_COLLECTION = """SELECT c.id, c.key, d.id, c.name, c.tags, c.forbid, c.created_ms, c.updated_ms
-    FROM collections c JOIN datasets d ON d.key = c.dataset_key"""
+_ABOUT = """id, name, model_name, model_dim, model_fingerprint, intro, created_ms, updated_ms,
+    parent_id, avatar"""
+_DATASET = f"SELECT {_ABOUT}, 0, edition FROM datasets WHERE is_deleted = 0"
+_FOLDER = f"SELECT {_ABOUT}, 1, 0 FROM folders"
+_OF_DATASET = "JOIN datasets d ON d.key = c.dataset_key AND d.is_deleted = 0"
+_COLLECTION = f"""SELECT c.id, c.key, d.id, c.name, c.tags, c.forbid, c.created_ms, c.updated_ms,
+    c.parent_id, c.kind, c.metadata FROM collections c {_OF_DATASET}"""
 _RECORD = """r.id, d.id, c.id, r.q, r.a, r.chunk_index, r.tokens, r.updated_ms,
     r.known_as, r.title, r.metadata"""
-_OF_COLLECTION = "JOIN collections c ON c.key = r.collection_key JOIN datasets d ON d.key = c.dataset_key"
+_OF_COLLECTION = f"JOIN collections c ON c.key = r.collection_key {_OF_DATASET}"
 _KNOWN = "SELECT key, id, known_as, content_hash, metadata FROM records"
 _DOCUMENT = "SELECT kind, id, grouped_by, seq, body FROM documents"
 _SEARCHED = "p.edition = (SELECT edition FROM datasets WHERE key = p.dataset_key)"
@@ -171,42 +184,104 @@ class SqliteStore:
 
     # Datasets
 
-    def create_dataset(self, name: str, model: ModelBinding, intro: str = "") -> Dataset:
+    def create_dataset(
+        self,
+        name: str,
+        model: ModelBinding,
+        intro: str = "",
+        *,
+        parent_id: str = "",
+        is_folder: bool = False,
+        avatar: str = "",
+    ) -> Dataset:
         moment = now()
-        dataset = Dataset(new_id(), name, model, intro, moment, moment)
+        dataset = Dataset(new_id(), name, model, intro, moment, moment, parent_id, is_folder, avatar)
         with self._transaction() as db:
-            if db.execute("SELECT 1 FROM datasets WHERE name = ?", (name,)).fetchone():
-                raise NameTaken(f"there is a dataset named {name!r} already: choose another name")
+            check_dataset_parent(self.get_dataset, parent_id)
+            if not is_folder:
+                self._check_is_free(name)
             db.execute(
-                """INSERT INTO datasets (id, name, intro, model_name, model_dim, model_fingerprint,
-                created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-                (dataset.id, name, intro, model.name, model.dim, model.fingerprint, _ms(moment), _ms(moment)),
+                f"INSERT INTO {_table(dataset)} ({_ABOUT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(dataset.id, name, model.name, model.dim, model.fingerprint, intro),
+                    *(_ms(moment), _ms(moment), parent_id, avatar),
+                ),
             )
         return dataset
 
+    def _check_is_free(self, name: str) -> None:
+        if self.find_dataset(name):
+            raise NameTaken(f"there is a dataset named {name!r} already: choose another name")
+
     def get_dataset(self, dataset_id: str) -> Dataset:
-        rows = self._rows(f"{_DATASET} WHERE id = ?", dataset_id)
+        rows = self._rows(f"{_DATASET} AND id = ? UNION ALL {_FOLDER} WHERE id = ?", dataset_id, dataset_id)
         if not rows:
-            raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+            raise _no_dataset(dataset_id)
         return _dataset(rows[0])
 
     def find_dataset(self, name: str) -> Dataset | None:
-        rows = self._rows(f"{_DATASET} WHERE name = ?", name)
+        rows = self._rows(f"{_DATASET} AND name = ?", name)
         return _dataset(rows[0]) if rows else None
 
     def list_datasets(self) -> list[Dataset]:
         return [_dataset(row) for row in self._rows(f"{_DATASET} ORDER BY key")]
 
+    def list_folders(self) -> list[Dataset]:
+        return [_dataset(row) for row in self._rows(f"{_FOLDER} ORDER BY key")]
+
+    def update_dataset(
+        self,
+        dataset_id: str,
+        *,
+        name: str | None = None,
+        intro: str | None = None,
+        avatar: str | None = None,
+        parent_id: str | None = None,
+    ) -> Dataset:
+        with self._transaction() as db:
+            old = self.get_dataset(dataset_id)
+            check_dataset_parent(self.get_dataset, parent_id or "", dataset_id)
+            if name is not None and name != old.name and not old.is_folder:
+                self._check_is_free(name)
+            db.execute(
+                f"""UPDATE {_table(old)} SET name = coalesce(?, name), intro = coalesce(?, intro),
+                avatar = coalesce(?, avatar), parent_id = coalesce(?, parent_id), updated_ms = ? WHERE id = ?""",
+                (name, intro, avatar, parent_id, _ms(now()), dataset_id),
+            )
+            return self.get_dataset(dataset_id)
+
     def delete_dataset(self, dataset_id: str) -> None:
         with self._transaction() as db:
-            db.execute("DELETE FROM datasets WHERE key = ?", (_dataset_key(db, dataset_id),))
+            dataset = self.get_dataset(dataset_id)
+            if dataset.is_folder:
+                check_is_empty(dataset, [*self.list_datasets(), *self.list_folders()])
+                db.execute("DELETE FROM folders WHERE id = ?", (dataset_id,))
+            else:
+                # A blob is equal to no text: the name is free.
+                db.execute(
+                    "UPDATE datasets SET is_deleted = 1, name = CAST(id AS BLOB) WHERE id = ?", (dataset_id,)
+                )
+
+    def purge(self, limit: int) -> bool:
+        with self._transaction() as db:
+            return purge_step(db, limit)
 
     # Collections
 
-    def create_collection(self, dataset_id: str, name: str, tags: Sequence[str] = ()) -> Collection:
+    def create_collection(
+        self,
+        dataset_id: str,
+        name: str,
+        tags: Sequence[str] = (),
+        *,
+        parent_id: str = "",
+        kind: str = "virtual",
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
         moment = now()
         with self._transaction() as db:
-            dataset_key = _dataset_key(db, dataset_id)
+            dataset_key = self._dataset_key(dataset_id)
+            check_collection_parent(self.get_collection, dataset_id, parent_id)
             key = _take(db, 1)
             collection = Collection(
                 new_id(),
@@ -217,17 +292,16 @@ class SqliteStore:
                 forbid=False,
                 created_at=moment,
                 updated_at=moment,
+                parent_id=parent_id,
+                kind=kind,
+                metadata=metadata or {},
             )
             db.execute(
-                "INSERT INTO collections VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+                """INSERT INTO collections (key, id, dataset_key, name, tags, forbid, created_ms, updated_ms,
+                parent_id, kind, metadata) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)""",
                 (
-                    key,
-                    collection.id,
-                    dataset_key,
-                    name,
-                    json.dumps(collection.tags),
-                    _ms(moment),
-                    _ms(moment),
+                    *(key, collection.id, dataset_key, name, json.dumps(collection.tags)),
+                    *(_ms(moment), _ms(moment), parent_id, kind, _to_json(collection.metadata)),
                 ),
             )
         return collection
@@ -240,7 +314,10 @@ class SqliteStore:
 
     def find_collection(self, dataset_id: str, name: str) -> Collection | None:
         rows = self._rows(
-            f"{_COLLECTION} WHERE d.id = ? AND c.name = ? ORDER BY c.key LIMIT 1", dataset_id, name
+            f"{_COLLECTION} WHERE d.id = ? AND c.name = ? AND c.kind != ? ORDER BY c.key LIMIT 1",
+            dataset_id,
+            name,
+            FOLDER,
         )
         return _collection(rows[0]) if rows else None
 
@@ -253,10 +330,51 @@ class SqliteStore:
     def forbidden_keys(self, dataset_id: str) -> frozenset[int]:
         rows = self._rows(
             """SELECT key FROM collections WHERE forbid = 1
-            AND dataset_key = (SELECT key FROM datasets WHERE id = ?)""",
+            AND dataset_key = (SELECT key FROM datasets WHERE id = ? AND is_deleted = 0)""",
             dataset_id,
         )
         return frozenset(row[0] for row in rows)
+
+    def update_collection(
+        self,
+        collection_id: str,
+        *,
+        name: str | None = None,
+        parent_id: str | None = None,
+        tags: Sequence[str] | None = None,
+        forbid: bool | None = None,
+        created_at: datetime | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Collection:
+        with self._transaction() as db:
+            dataset_id = self.get_collection(collection_id).dataset_id
+            check_collection_parent(self.get_collection, dataset_id, parent_id or "", collection_id)
+            db.execute(
+                """UPDATE collections SET name = coalesce(?, name), parent_id = coalesce(?, parent_id),
+                tags = coalesce(?, tags), forbid = coalesce(?, forbid), created_ms = coalesce(?, created_ms),
+                metadata = coalesce(?, metadata), updated_ms = ? WHERE id = ?""",
+                (
+                    *(name, parent_id, None if tags is None else json.dumps(tuple(tags)), forbid),
+                    *(None if created_at is None else _ms(created_at),),
+                    *(None if metadata is None else _to_json(metadata), _ms(now()), collection_id),
+                ),
+            )
+            return self.get_collection(collection_id)
+
+    def page_collections(
+        self, dataset_id: str, parent_id: str | None, search: str, offset: int, limit: int
+    ) -> Page[Collection]:
+        if self.get_dataset(dataset_id).is_folder:
+            return Page((), 0)
+        with self._dataset_read(dataset_id) as (db, key):
+            keys, total = collection_keys(db, key, parent_id, search, offset, limit)
+            rows = self._rows(f"{_COLLECTION} WHERE c.key IN {_GIVEN} ORDER BY c.key DESC", json.dumps(keys))
+        return Page(tuple(map(_collection, rows)), total)
+
+    def children_of(self, collection_id: str) -> list[str]:
+        with self._translated():
+            db = self._connection()
+            return ids_below(db, _collection_keys(db, collection_id)[0])
 
     def delete_collection(self, collection_id: str) -> None:
         with self._transaction() as db:
@@ -310,8 +428,8 @@ class SqliteStore:
 
     def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
         rows = self._rows(
-            f"""SELECT p.text, p.embedding FROM records r JOIN passages p ON p.record_key = r.key
-            WHERE r.id IN {_GIVEN} AND {_SEARCHED}""",
+            f"""SELECT p.text, p.embedding FROM records r {_OF_COLLECTION}
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED}""",
             json.dumps(list(record_ids)),
         )
         return {text: to_embedding(embedding) for text, embedding in rows}
@@ -321,6 +439,24 @@ class SqliteStore:
         if not rows:
             raise RecordNotFound(f"there is no record with the id {record_id!r}")
         return _record(rows[0])
+
+    def find_record(self, collection_id: str, content_hash: bytes) -> Record | None:
+        rows = self._rows(
+            f"SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE c.id = ? AND r.content_hash = ?",
+            collection_id,
+            content_hash,
+        )
+        return _record(rows[0]) if rows else None
+
+    def page_records(self, collection_id: str, search: str, offset: int, limit: int) -> Page[Record]:
+        with self._reading() as db:
+            key, _ = _collection_keys(db, collection_id)
+            keys, total = record_keys(db, key, search, offset, limit)
+            rows = self._rows(
+                f"SELECT {_RECORD} FROM records r {_OF_COLLECTION} WHERE r.key IN {_GIVEN} ORDER BY r.key",
+                json.dumps(keys),
+            )
+        return Page(tuple(map(_record, rows)), total)
 
     def list_records(self, collection_id: str, limit: int = 1000) -> list[Record]:
         return next(self.record_pages(collection_id, limit), [])
@@ -356,7 +492,7 @@ class SqliteStore:
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         rows = self._rows(
-            f"""SELECT r.id, p.id, p.text, p.is_default, p.start FROM records r
+            f"""SELECT r.id, p.id, p.text, p.is_default, p.start FROM records r {_OF_COLLECTION}
             JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
@@ -368,19 +504,23 @@ class SqliteStore:
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
         with self._transaction() as db:
-            return _delete_records(db, record_ids)
+            found = self._rows(
+                f"SELECT r.id FROM records r {_OF_COLLECTION} WHERE r.id IN {_GIVEN}",
+                json.dumps(list(record_ids)),
+            )
+            return _delete_records(db, [row[0] for row in found])
 
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
         rows = self._rows(
-            f"""SELECT p.id FROM records r JOIN passages p ON p.record_key = r.key
-            WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
+            f"""SELECT p.id FROM records r {_OF_COLLECTION}
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
         return [row[0] for row in rows]
 
     def passage_ids_in(self, collection_id: str) -> list[int]:
         rows = self._rows(
-            f"""SELECT p.id FROM collections c JOIN records r ON r.collection_key = c.key
+            f"""SELECT p.id FROM collections c {_OF_DATASET} JOIN records r ON r.collection_key = c.key
             JOIN passages p ON p.record_key = r.key WHERE c.id = ? AND {_SEARCHED} ORDER BY p.id""",
             collection_id,
         )
@@ -389,9 +529,15 @@ class SqliteStore:
     def count_records(self, dataset_id: str) -> int:
         return self._count(f"records r {_OF_COLLECTION} WHERE d.id = ?", dataset_id)
 
+    def count_records_in(self, collection_ids: Sequence[str]) -> dict[str, int]:
+        with self._translated():
+            found = counts_of_records(self._connection(), collection_ids)
+        return {collection_id: found.get(collection_id, 0) for collection_id in collection_ids}
+
     def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
         return self._count(
-            "datasets d JOIN passages p ON p.dataset_key = d.key AND p.edition = coalesce(?, d.edition) WHERE d.id = ?",
+            """datasets d JOIN passages p ON p.dataset_key = d.key AND p.edition = coalesce(?, d.edition)
+            WHERE d.id = ? AND d.is_deleted = 0""",
             edition,
             dataset_id,
         )
@@ -420,14 +566,27 @@ class SqliteStore:
 
     @contextmanager
     def _dataset_read(self, dataset_id: str) -> Iterator[tuple[sqlite3.Connection, int]]:
-        """Statements that see one state of the dataset with that key. Raises DatasetNotFound."""
+        """Statements that see one state of the dataset with that key. Raises DatasetNotFound, InvalidRequest."""
+        with self._reading() as db:
+            yield db, self._dataset_key(dataset_id)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Statements that see one state."""
         with self._translated():
             db = self._connection()
             db.execute("BEGIN")
             try:
-                yield db, _dataset_key(db, dataset_id)
+                yield db
             finally:
                 db.execute("COMMIT")
+
+    def _dataset_key(self, dataset_id: str) -> int:
+        rows = self._rows("SELECT key FROM datasets WHERE id = ? AND is_deleted = 0", dataset_id)
+        if not rows:
+            check_has_collections(self.get_dataset(dataset_id))
+            raise _no_dataset(dataset_id)
+        return int(rows[0][0])
 
     # Editions
 
@@ -437,7 +596,7 @@ class SqliteStore:
 
     def begin_edition(self, dataset_id: str, model: ModelBinding) -> Edition:
         with self._transaction() as db:
-            return editions.begin(db, _dataset_key(db, dataset_id), _take(db, 1), model)
+            return editions.begin(db, self._dataset_key(dataset_id), _take(db, 1), model)
 
     def records_in_edition(self, dataset_id: str, record_ids: Sequence[str]) -> set[str]:
         with self._dataset_read(dataset_id) as (db, key):
@@ -445,19 +604,19 @@ class SqliteStore:
 
     def add_to_edition(self, dataset_id: str, remade: Sequence[Remade]) -> int:
         with self._transaction() as db:
-            key = _dataset_key(db, dataset_id)
+            key = self._dataset_key(dataset_id)
             return editions.add(db, key, remade, lambda count: _take(db, count))
 
     def exchange_editions(self, dataset_id: str) -> Dataset:
         with self._transaction() as db:
-            editions.exchange(db, _dataset_key(db, dataset_id), _ms(now()))
+            editions.exchange(db, self._dataset_key(dataset_id), _ms(now()))
         return self.get_dataset(dataset_id)
 
     def discard_edition(self, dataset_id: str) -> None:
         is_done = False
         while not is_done:
             with self._transaction() as db:
-                is_done = editions.delete_step(db, _dataset_key(db, dataset_id))
+                is_done = editions.delete_step(db, self._dataset_key(dataset_id))
 
     def last_sequence(self) -> int:
         return int(self._rows("SELECT last FROM sequence")[0][0])
@@ -514,6 +673,7 @@ class _OwnConnection:
         self.db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA foreign_keys = ON")
+        self.db.create_function("contains", 2, contains, deterministic=True)
 
     def __del__(self) -> None:
         if hasattr(self, "db"):
@@ -526,16 +686,19 @@ def _take(db: sqlite3.Connection, count: int) -> int:
     return int(last) - count + 1
 
 
-def _dataset_key(db: sqlite3.Connection, dataset_id: str) -> int:
-    row = db.execute("SELECT key FROM datasets WHERE id = ?", (dataset_id,)).fetchone()
-    if row is None:
-        raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
-    return int(row[0])
+def _table(dataset: Dataset) -> str:
+    return "folders" if dataset.is_folder else "datasets"
+
+
+def _no_dataset(dataset_id: str) -> DatasetNotFound:
+    return DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
 
 
 def _collection_keys(db: sqlite3.Connection, collection_id: str) -> tuple[int, int]:
     """Keys of the collection and of its dataset."""
-    row = db.execute("SELECT key, dataset_key FROM collections WHERE id = ?", (collection_id,)).fetchone()
+    row = db.execute(
+        f"SELECT c.key, d.key FROM collections c {_OF_DATASET} WHERE c.id = ?", (collection_id,)
+    ).fetchone()
     if row is None:
         raise _no_collection(collection_id)
     return int(row[0]), int(row[1])
@@ -692,14 +855,15 @@ def _moment(ms: int) -> datetime:
 
 
 def _dataset(row: Row) -> Dataset:
-    return Dataset(
-        row[0], row[1], ModelBinding(row[2], row[3], row[4]), row[5], _moment(row[6]), _moment(row[7]), row[8]
-    )
+    model = ModelBinding(row[2], row[3], row[4])
+    moments = _moment(row[6]), _moment(row[7])
+    return Dataset(row[0], row[1], model, row[5], *moments, row[8], bool(row[10]), row[9], row[11])
 
 
 def _collection(row: Row) -> Collection:
-    tags = tuple(json.loads(row[4]))
-    return Collection(row[0], row[1], row[2], row[3], tags, bool(row[5]), _moment(row[6]), _moment(row[7]))
+    tags, metadata = tuple(json.loads(row[4])), json.loads(row[10])
+    moments = _moment(row[6]), _moment(row[7])
+    return Collection(row[0], row[1], row[2], row[3], tags, bool(row[5]), *moments, row[8], row[9], metadata)
 
 
 def _record(row: Row) -> Record:

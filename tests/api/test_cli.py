@@ -497,7 +497,7 @@ def test_a_key_is_made_listed_and_revoked(filled: Cli) -> None:
     ]
 
     assert [list(key) for key in made] == [
-        [*("id", "kind", "name", "prefix", "created_at", "app_id", "dataset_ids", "key")]
+        [*("id", "kind", "name", "prefix", "created_at", "app_id", "dataset_ids", "capabilities", "key")]
     ] * 4
     assert [(key["kind"], key["app_id"], key["dataset_ids"]) for key in made] == [
         ("app", app_row["id"], []),
@@ -506,6 +506,8 @@ def test_a_key_is_made_listed_and_revoked(filled: Cli) -> None:
         ("admin", "", []),
     ]
     secrets = [key.pop("key") for key in made]
+    for key, may in zip(made, ("chat", *["search, write, export"] * 3), strict=True):
+        key |= {"may": may, "last_used_at": ""}
     assert json_of(filled("keys", "list", "--json")) == made
     assert filled("keys", "revoke", made[0]["id"]) == Ran(0, f"revoked {made[0]['id']}\n", "")
     assert json_of(filled("keys", "list", "--json")) == made[1:]

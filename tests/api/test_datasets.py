@@ -15,6 +15,7 @@ from tests.api.wire import DATASETS, Api, data_of, error_of
 from tests.doubles import HashEmbedder
 
 ID = re.compile(r"[0-9a-f]{24}")
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 PUSH = f"{DATASETS}/data/pushData"
 COLLECTION = f"{DATASETS}/collection/create"
@@ -46,6 +47,7 @@ def test_a_dataset_is_listed_with_its_fields_in_order(api: Api) -> None:
 
     assert [item["name"] for item in listed] == ["suzume", "coffee", "新的"]
     assert ID.fullmatch(dataset_id)
+    assert ISO.fullmatch(listed[2].pop("updateTime"))
     assert json.dumps(listed[2]) == json.dumps(
         {
             "_id": dataset_id,

@@ -34,6 +34,7 @@ EXPECTED = {
     "rerank_failed": (502, "server_error"),
     "unauthorized": (401, "authentication_error"),
     "forbidden": (403, "permission_error"),
+    "rate_limited": (429, "rate_limit_error"),
 }
 """Status and type of every code that the core has."""
 

@@ -11,7 +11,7 @@ from api.keys import Keys
 from retrieval.errors import KeyNotFound
 from retrieval.library import Library
 from tests.api.conftest import opened
-from tests.api.wire import CHAT, DATASETS, Api, Headers, bearer, data_of, error_of, new_chatter
+from tests.api.wire import CHAT, DATASETS, Api, Headers, bearer, data_of, error_of
 
 QUESTION = {"messages": [{"role": "user", "content": "文字脚本的作者"}]}
 
@@ -60,68 +60,6 @@ def test_chat_takes_an_app_key_only_and_says_why(api: Api, kind: str) -> None:
         f"this is {'an admin' if kind == 'admin' else 'a dataset'} key, and chat takes an app key only, because "
         "the app says which datasets and prompts to use: make one with  quotebase keys create --app NAME",
     )
-
-
-PATHS = [
-    ("GET", "/list"),
-    ("POST", "/list"),
-    ("POST", "/create"),
-    ("GET", "/detail"),
-    ("DELETE", "/delete"),
-    ("POST", "/collection/create"),
-    ("DELETE", "/collection/delete"),
-    ("POST", "/collection/create/template"),
-    ("POST", "/collection/create/backup"),
-    ("POST", "/collection/create/localFile"),
-    ("POST", "/collection/create/text"),
-    ("POST", "/collection/create/link"),
-    ("GET", "/job/list"),
-    ("GET", "/job/detail"),
-    ("GET", "/job/rejects"),
-    ("POST", "/job/cancel"),
-    ("GET", "/exportAll"),
-    ("POST", "/data/pushData"),
-    ("POST", "/searchTest"),
-    ("GET", "/records"),
-    ("GET", "/calibration"),
-    ("POST", "/calibration"),
-    ("DELETE", "/calibration"),
-    ("GET", "/calibration/heldOut"),
-    ("GET", "/index/status"),
-    ("POST", "/index/rebuild"),
-    ("POST", "/index/verify"),
-    ("POST", "/training/rebuildEmbedding"),
-    ("POST", "/training/rollbackEmbedding"),
-    ("POST", "/training/discardEmbedding"),
-    ("GET", "/training/rebuildState"),
-]
-"""Every path of datasets, so that a new one is not forgotten."""
-
-
-def test_the_paths_of_datasets_are_all_there_are(api: Api) -> None:
-    documented = api.client.get("/openapi.json").json()["paths"]
-
-    assert sorted(PATHS) == sorted(
-        (method.upper(), path.removeprefix(DATASETS))
-        for path, methods in documented.items()
-        for method in methods
-        if path.startswith(DATASETS)
-    )
-
-
-@pytest.mark.parametrize(("method", "path"), PATHS)
-def test_an_app_key_opens_no_dataset(api: Api, method: str, path: str) -> None:
-    headers = new_chatter(api).headers
-
-    response = api.client.request(method, DATASETS + path, headers=headers)
-
-    error = error_of(response)
-    assert (response.status_code, error["message"]) == (403, APP_KEY_ELSEWHERE)
-
-
-@pytest.mark.parametrize(("method", "path"), PATHS)
-def test_no_dataset_is_opened_without_a_key(api: Api, method: str, path: str) -> None:
-    assert api.client.request(method, DATASETS + path).status_code == 401
 
 
 # Dataset keys of one dataset

@@ -30,6 +30,7 @@ VALUES = {
     "rerank_url": "http://rerank/v1/rerank",
     "rerank_key": "secret-4",
     "private_links": "true",
+    "rate_limit": "120/minute",
     "host": "::1",
     "port": "0",
     "log_level": "debug",
@@ -72,6 +73,7 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
     assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
     assert everything_set.rerank == RerankChoice("rerank", "http://rerank/v1/rerank", "secret-4")
     assert everything_set.private_links is True
+    assert everything_set.rate_limit == "120/minute"
     assert (everything_set.host, everything_set.port) == ("::1", 0)
     assert everything_set.log_level == "debug"
 
@@ -88,6 +90,7 @@ def test_without_an_environment_nothing_else_is_needed() -> None:
     assert settings.mongodb is None
     assert settings.index_memory is None
     assert settings.private_links is False
+    assert settings.rate_limit is None
     assert settings.embedder == EmbedderChoice("multilingual-e5-small", None, None, 512)
     assert settings.completion == CompletionChoice("extractive", None, None, 60.0)
     assert settings.rerank == RerankChoice("", "", "")
@@ -111,6 +114,10 @@ def test_settings_do_not_change() -> None:
     ("name", "value"),
     [
         *(("PORT", "-1"), ("PORT", "65536"), ("PORT", "x"), ("LOG_LEVEL", "INFO"), ("LOG_LEVEL", "trace")),
+        *(
+            ("RATE_LIMIT", value)
+            for value in ("120", "0/minute", "-1/minute", "many", "1/fortnight", "1/minute;")
+        ),
         *(("EMBEDDING_MAX_TOKENS", "15"), ("COMPLETION_TIMEOUT_S", "0"), ("COMPLETION_TIMEOUT_S", "-1")),
         *(
             ("INDEX_MEMORY", value)

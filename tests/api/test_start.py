@@ -11,8 +11,9 @@ from tests.api.conftest import DATA
 from tests.api.processes import environment, run
 
 HEAVY = (
-    *("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo"),
+    *("torch", "fastapi", "pandas", "sentence_transformers", "openai", "uvicorn", "pymongo", "mcp"),
     *("pypdf", "mammoth", "bs4", "markdownify", "openpyxl", "chardet"),
+    "limits",
 )
 
 

@@ -42,6 +42,16 @@ class Place:
             statement = "UPDATE collections SET forbid = ? WHERE id = ?"
             assert db.execute(statement, (is_forbidden, collection_id)).rowcount == 1
 
+    def counts(self) -> dict[str, int]:
+        """Rows or documents, looked at without a store."""
+        tables = ("datasets", "collections", "records", "passages", "removals")
+        if self._mongodb_uri:
+            with pymongo.MongoClient[dict[str, Any]](self._mongodb_uri) as client:
+                database = client.get_default_database()
+                return {table: database[table].count_documents({}) for table in tables}
+        with closing(sqlite3.connect(self._data_dir / "quotebase.sqlite")) as db:
+            return {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
     def close(self) -> None:
         for store in self._opened:
             store.close()

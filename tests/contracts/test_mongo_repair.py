@@ -12,7 +12,7 @@ import pymongo
 import pytest
 from pymongo.database import Database
 
-from retrieval.errors import DatasetNotFound, StoreUnavailable
+from retrieval.errors import DatasetNotFound, RecordNotFound, StoreUnavailable
 from retrieval.store import Store, mongo
 from retrieval.store.mongo import MongoStore
 from retrieval.types import Collection, Dataset
@@ -95,11 +95,7 @@ def delete_collection(store: Store, scene: Scene) -> None:
     store.delete_collection(scene.target.id)
 
 
-def delete_dataset(store: Store, scene: Scene) -> None:
-    store.delete_dataset(scene.dataset.id)
-
-
-OPERATIONS = [add, delete_records, delete_collection, delete_dataset]
+OPERATIONS = [add, delete_records, delete_collection]
 
 
 def contents(store: Store, scene: Scene) -> object:
@@ -300,13 +296,82 @@ def test_carrying_on_an_exchange_cut_at_every_write(
     assert write > 6
 
 
-def test_nothing_of_a_deleted_dataset_stays_behind(store: MongoStore, database: Database[Doc]) -> None:
+TABLES = ("collections", "records", "passages", "removals")
+"""Where documents of a dataset are."""
+
+
+def counts_of(database: Database[Doc], query: Doc) -> list[int]:
+    return [database[table].count_documents(query) for table in (*TABLES, "intents")]
+
+
+@pytest.mark.parametrize(("when", "is_there"), [("before", True), ("after", False)])
+def test_a_dataset_is_deleted_by_one_write(
+    store: MongoStore, proxy: CuttingProxy, when: When, is_there: bool
+) -> None:
+    scene = set_scene(store, f"cut {when}")
+    assert fails_when_cut(proxy, 1, when, lambda store: store.delete_dataset(scene.dataset.id))
+    assert (store.repair(), store.remove_orphans()) == (0, 0)
+    assert (scene.dataset in store.list_datasets()) == is_there
+    assert store.count_records(scene.dataset.id) == (4 if is_there else 0)
+
+
+def test_a_purge_cut_at_every_write_goes_on(
+    store: MongoStore, proxy: CuttingProxy, database: Database[Doc]
+) -> None:
+    kept = set_scene(store, "kept")
+    counts = counts_of(database, {})
+    for write in itertools.count(1):
+        scene = set_scene(store, f"cut {write}")
+        store.delete_dataset(scene.dataset.id)
+        is_done = not fails_when_cut(proxy, write, "before", purge)
+        assert store.repair() <= 1
+        assert store.remove_orphans() == 0
+        for record_id in scene.record_ids:
+            with pytest.raises(RecordNotFound):
+                store.get_record(record_id)
+        purge(store)
+        assert counts_of(database, {}) == counts
+        if is_done:
+            break
+    assert write == proxy.writes + 1 > 10
+    check_indexes(store, kept)
+    check_life_goes_on(store, kept)
+
+
+def purge(store: Store) -> None:
+    while store.purge(2):
+        pass
+
+
+def test_what_a_version_before_had_begun_to_delete_is_deleted(
+    store: MongoStore, database: Database[Doc]
+) -> None:
     scene, other = (set_scene(store, name) for name in ("gone", "kept"))
-    tables = ("collections", "records", "passages", "removals")
-    counts = [database[table].count_documents({"dataset": other.dataset.id}) for table in tables]
-    store.delete_dataset(scene.dataset.id)
-    assert [database[table].count_documents({}) for table in tables] == counts
-    assert database["intents"].count_documents({}) == 0
+    counts = counts_of(database, {"dataset": other.dataset.id})
+    database["intents"].insert_one(
+        {"_id": "0" * 24, "no": 1, "kind": "delete dataset", "dataset": scene.dataset.id}
+    )
+    database["datasets"].delete_one({"_id": scene.dataset.id})
+    assert store.repair() == 1
+    assert counts_of(database, {}) == counts
+
+
+def test_documents_of_the_version_before_have_defaults(store: MongoStore, database: Database[Doc]) -> None:
+    """Datasets and collections from before there were folders."""
+    scene = set_scene(store, "old")
+    database["datasets"].update_many({}, {"$unset": {"parent_id": "", "is_folder": "", "avatar": ""}})
+    database["collections"].update_many({}, {"$unset": {"parent_id": "", "kind": "", "metadata": ""}})
+    assert store.list_datasets() == [scene.dataset]
+    assert store.page_collections(scene.dataset.id, "", "", 0, 9).items == (scene.bystander, scene.target)
+    assert store.find_collection(scene.dataset.id, scene.target.name) == scene.target
+
+
+def test_a_database_of_the_version_before_is_brought_up(
+    uri: str, store: MongoStore, database: Database[Doc]
+) -> None:
+    database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 1}})
+    MongoStore(uri).close()
+    assert database["counters"].find_one({"_id": "schema_version"}) == {"_id": "schema_version", "last": 3}
 
 
 def test_orphans_are_removed_and_indexes_told(store: MongoStore, database: Database[Doc]) -> None:
@@ -354,8 +419,8 @@ class TestOpening:
         check_is_discreet(raised.value)
 
     def test_newer_version(self, uri: str, store: MongoStore, database: Database[Doc]) -> None:
-        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 3}})
-        with pytest.raises(StoreUnavailable, match="is of schema version 3 and this program knows 2"):
+        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 4}})
+        with pytest.raises(StoreUnavailable, match="is of schema version 4 and this program knows 3"):
             MongoStore(uri)
 
     def test_a_failing_call_names_the_address(self, uri: str, proxy: CuttingProxy) -> None:

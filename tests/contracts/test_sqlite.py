@@ -117,7 +117,6 @@ class TestRollback:
         for delete in (
             lambda: store.delete_records([record.id for record in stored.records]),
             lambda: store.delete_collection(collection.id),
-            lambda: store.delete_dataset(dataset.id),
         ):
             with pytest.raises(StoreUnavailable, match="disk on fire"):
                 delete()
@@ -171,3 +170,35 @@ def test_a_file_of_the_version_before_is_brought_up(store: SqliteStore, path: Pa
         assert (record.q, record.a, record.key, record.title, record.metadata) == ("q", "a", "", "", {})
         assert [passage.start for passage in opened.passages_of(["r"])["r"]] == [0]
         assert [known.id for known in opened.known_records("c")] == ["r"]
+        (dataset,), (collection,) = opened.list_datasets(), opened.list_collections("d")
+        assert (dataset.parent_id, dataset.is_folder, dataset.avatar) == ("", False, "")
+        assert (collection.parent_id, collection.kind, collection.metadata) == ("", "virtual", {})
+
+
+def test_a_purge_that_fails_in_the_middle_of_a_step_is_repeated(store: SqliteStore, path: Path) -> None:
+    dataset = store.create_dataset("manuals", MODEL)
+    collection = store.create_collection(dataset.id, "c")
+    store.add_records(collection, [embedded("a"), embedded("b"), embedded("c")])
+    store.delete_dataset(dataset.id)
+    execute(path, FORBIDDEN.format("DELETE", "records", "OLD.q = 'b'"))
+    assert store.purge(1)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="disk on fire"):
+            store.purge(2)
+        assert execute(path, "SELECT count(*) FROM passages") == [(2,)]
+    execute(path, "DROP TRIGGER t")
+    assert [store.purge(2) for _ in range(3)] == [True, True, False]
+    for table in ("datasets", "collections", "records", "passages", "removals"):
+        assert execute(path, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+def test_pages_are_found_in_an_index(store: SqliteStore, path: Path) -> None:
+    """Without reading the rows that lie before them."""
+    plan = execute(
+        path,
+        """EXPLAIN QUERY PLAN SELECT key FROM records INDEXED BY records_by_collection
+        WHERE collection_key = 1 ORDER BY key DESC LIMIT 20 OFFSET 100""",
+    )
+    assert [row[3] for row in plan] == [
+        "SEARCH records USING COVERING INDEX records_by_collection (collection_key=?)"
+    ]

@@ -2,12 +2,10 @@
 
 import itertools
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +26,6 @@ from retrieval.types import (
     now,
 )
 from tests.contracts.stores import DIM, MODEL, Index, Place, embedded, embedding_of, embeddings_of, rows_of
-from tests.mongodb import own_database
 
 UNKNOWN = "0" * 24
 
@@ -58,24 +55,6 @@ ODD_TEXTS = (
 )
 
 ODD_NAMES = tuple(text for text in ODD_TEXTS if "\0" not in text)
-
-
-@pytest.fixture(params=["sqlite", "mongodb"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "sqlite":
-        place = Place(tmp_path)
-        yield place
-        place.close()
-        return
-    with own_database(request.getfixturevalue("mongodb_uri")) as uri:
-        place = Place(tmp_path, uri)
-        yield place
-        place.close()
-
-
-@pytest.fixture
-def store(place: Place) -> Store:
-    return place.open()
 
 
 @pytest.fixture

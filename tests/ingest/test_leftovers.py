@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import ingest.leftovers
+from ingest.batches import BATCH_RECORDS
 from ingest.imports import import_file, run_job
 from ingest.jobs import KIND, ImportReport, Jobs
 from ingest.leftovers import KEPT, LOOKED_EVERY, remove_job, remove_old_jobs
@@ -42,7 +43,7 @@ def imported(library: Library, dataset: Dataset, path: Path) -> ImportReport:
 
 def failed_to_replace(library: Library, dataset: Dataset, path: Path, **more: Any) -> ImportReport:
     """By a model that fails at the second batch."""
-    job = queue_import(library, dataset, write_csv(path, numbered(600)), settings_of(path, "replace"), **more)
+    job = queue_import(library, dataset, write_csv(path, numbered(BATCH_RECORDS + 88)), settings_of(path, "replace"), **more)
     with pytest.raises(EmbedderUnavailable):
         run_job(library, job, sleep=lambda _: None)
     return Jobs(library.store).get(job.id).report
@@ -80,7 +81,7 @@ def jobs_of(library: Library) -> list[str]:
 def test_a_job_goes_with_all_that_was_kept_for_it(
     library: Library, dataset: Dataset, embedder: NotingEmbedder, tmp_path: Path
 ) -> None:
-    fail_at("question 550", embedder)
+    fail_at(f"question {BATCH_RECORDS + 38}", embedder)
     uploads = [tmp_path / name for name in ("gone", "kept")]
     reports = []
     for folder in uploads:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.embedding import BUNDLED, Embedder, EmbedderChoice, binding, open_embedder
-from retrieval.embedding.bundled import BundledEmbedder
+from retrieval.embedding.bundled import MANY, BundledEmbedder
 from retrieval.types import Embeddings, ModelBinding
 from tests.conftest import ROOT
 from tests.doubles import HashEmbedder
@@ -246,3 +246,28 @@ def test_the_default_choice_is_the_bundled_model(bundled: BundledEmbedder) -> No
     assert isinstance(opened, BundledEmbedder)
     assert EmbedderChoice().model == BUNDLED
     assert binding(opened) == binding(bundled)
+
+
+@pytest.mark.model
+def test_texts_that_were_counted_are_embedded_as_others(bundled: BundledEmbedder) -> None:
+    texts = [f"freezing keeps coffee beans fresh, number {number}" for number in range(5)]
+    fresh = bundled.embed_passages(texts)
+    counts = bundled.count_tokens(["another", *texts[1:4]])
+
+    again = bundled.embed_passages(texts)
+
+    assert counts == bundled.count_tokens(["another", *texts[1:4]])
+    assert np.array_equal(fresh, again)
+
+
+@pytest.mark.model
+def test_many_texts_are_embedded_as_few(bundled: BundledEmbedder) -> None:
+    texts = [f"number {number} " + "of many texts " * (number % 40) for number in range(MANY + 9)]
+
+    many = bundled.embed_passages(texts)
+
+    few = np.concatenate(
+        [bundled.embed_passages(texts[start : start + 10]) for start in range(0, len(texts), 10)]
+    )
+    assert many.shape == few.shape
+    assert (many * few).sum(axis=1).min() > 0.999

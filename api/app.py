@@ -28,6 +28,7 @@ from api.routes import (
     operations,
     records,
     training,
+    training_models,
     usages,
 )
 from api.wiring import Service
@@ -71,6 +72,7 @@ def create_app(service: Service) -> FastAPI:
         collections,
         records,
         training,
+        training_models,
         usages,
         indexes,
         jobs,

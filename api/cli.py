@@ -31,7 +31,7 @@ from api.output import (
     print_rows,
     step_progress,
 )
-from api.settings import read_settings
+from api.settings import Settings, read_settings
 from api.wiring import open_documents
 from api.workspace import Workspace, list_statuses, open_workspace
 from ingest.chunking import ChunkOptions
@@ -409,16 +409,38 @@ def _described(report: VerifyReport, name: str) -> Iterator[str]:
 
 @datasets.command("rebuild")
 def rebuild(
-    name: Annotated[str, typer.Argument(help="Name of the dataset.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    model: Annotated[
+        str | None, typer.Option(help="Embed it by this model of QUOTEBASE_EMBEDDING_MODELS.")
+    ] = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the former model.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make the index of a dataset again from the store; a server goes on searching meanwhile."""
+    """Make the index of a dataset again from the store, or all of it by another embedding model.
+
+    A server goes on searching meanwhile.
+    """
+    if model and rollback:
+        raise typer.BadParameter("either --model or --rollback")
     settings = read_settings()
+    if model or rollback:
+        _move(settings, name, model, as_json)
+        return
     with open_workspace(settings, model_progress()) as workspace, step_progress(name) as on_step:
         status = workspace.rebuild(workspace.dataset_named(name).id, on_step)
     if as_json:
         print_json(asdict(status))
     else:
         print_line(f"{name}: {status.passages} passages, {describe_index(status)}")
+
+
+def _move(settings: Settings, name: str, model: str | None, as_json: bool) -> None:
+    with open_workspace(settings, model_progress()) as workspace, step_progress(name) as on_step:
+        present = workspace.move(workspace.dataset_named(name).id, model, on_step)
+    if as_json:
+        print_json({"dataset": name, "model": present})
+    else:
+        print_line(f"{name}: searched by {present}")
 
 
 @jobs.command("list")

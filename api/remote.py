@@ -38,6 +38,7 @@ from retrieval.errors import (
 from retrieval.heldout import HeldOut
 from retrieval.labels import Listed
 from retrieval.library import no_dataset_named
+from retrieval.rebuilds import RebuildState
 from retrieval.types import (
     Dataset,
     IndexDifferences,
@@ -243,6 +244,21 @@ class RemoteLibrary:
                 share = self._get("index/status", id=dataset_id)["folding"]
                 on_step(int(1000 * (share or 0)), 1000)
             return from_wire(IndexStatus, rebuilt.result())
+
+    def move(self, dataset_id: str, model: str | None, on_step: OnStep) -> str:
+        """The server is asked how far it is; it goes on if nobody asks any more."""
+        if model is None:
+            self._post("training/rollbackEmbedding", json={"datasetId": dataset_id})
+        else:
+            self._post("training/rebuildEmbedding", json={"datasetId": dataset_id, "vectorModel": model})
+        while True:
+            state = from_wire(RebuildState, self._get("training/rebuildState", datasetId=dataset_id))
+            on_step(state.done, state.total)
+            if state.state == "done":
+                return state.model
+            if state.is_over:
+                raise QuotebaseError(state.error or "the rebuild was cancelled: start it again to go on")
+            time.sleep(LOOK_S)
 
     def _get(self, path: str, **parameters: str) -> Any:
         return self._read(self.client.get(f"/api/core/dataset/{path}", params=parameters))

@@ -20,6 +20,7 @@ from ingest.runner import JobRunner
 from retrieval.completion import Completion, open_completion
 from retrieval.embedding import Embedder, Progress, open_embedder, open_later
 from retrieval.library import Library
+from retrieval.rebuilds import Rebuilds
 from retrieval.rerank import open_reranker
 from retrieval.store import Store, open_store
 
@@ -45,6 +46,7 @@ class Service:
     runner: JobRunner
     metrics: "Metrics"
     readiness: Readiness
+    rebuilds: Rebuilds
     allows_private_links: bool = False
     rate_limit: RateLimit | None = None
     upload_limit: int = UPLOAD_LIMIT
@@ -83,9 +85,10 @@ def open_service(settings: Settings, progress: Progress | None = None) -> Iterat
             settings.upload_limit,
             settings.metrics_open,
         )
-        with closing(service.runner), service.keys.uses.saving():
+        with closing(service.rebuilds), closing(service.runner), service.keys.uses.saving():
             _remove_leftovers(library)
             service.runner.resume()
+            service.rebuilds.resume()
             yield service
 
 
@@ -105,7 +108,7 @@ def service_of(
     upload_limit: int = UPLOAD_LIMIT,
     metrics_open: bool = False,
 ) -> Service:
-    """The service over an open library. Close its runner before the library."""
+    """The service over an open library. Close its runner and its rebuilds before the library."""
     # It brings an HTTP server of its own, which commands that serve nothing need not load.
     from api.metrics import Metrics
 
@@ -119,6 +122,7 @@ def service_of(
         runner,
         Metrics(library, runner, metrics_open),
         Readiness(library),
+        Rebuilds(library),
         allows_private_links,
         RateLimit(rate_limit) if rate_limit else None,
         upload_limit,

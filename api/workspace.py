@@ -100,6 +100,10 @@ class Workspace(Protocol):
 
     def rebuild(self, dataset_id: str, on_step: OnStep) -> IndexStatus: ...
 
+    def move(self, dataset_id: str, model: str | None, on_step: OnStep) -> str:
+        """To another embedding model, or without one back to the former; the name of that model."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalLibrary:
@@ -177,6 +181,11 @@ class LocalLibrary:
     def rebuild(self, dataset_id: str, on_step: OnStep) -> IndexStatus:
         return self.library.rebuild(dataset_id, on_step)
 
+    def move(self, dataset_id: str, model: str | None, on_step: OnStep) -> str:
+        if model is None:
+            return self.library.roll_back_model(dataset_id, on_step).model.name
+        return self.library.change_model(dataset_id, model, on_step).model.name
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatus:
@@ -200,7 +209,7 @@ def list_statuses(settings: Settings) -> list[DatasetStatus]:
                 dataset,
                 store.count_records(dataset.id),
                 status_on_disk(
-                    settings.data_dir / INDEX_FOLDER, dataset.id, store.count_passages(dataset.id)
+                    settings.data_dir / INDEX_FOLDER, dataset.index_name, store.count_passages(dataset.id)
                 ),
             )
             for dataset in store.list_datasets()

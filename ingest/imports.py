@@ -179,7 +179,7 @@ class _Run:
         """Everything is embedded first, and kept; then the collection changes in one step."""
         store = self._library.store
         replacement = Replacement(store.known_records(collection.id))
-        staged = Staged(store, self._progress.job.id)
+        staged = Staged(store, self._progress.job.id, dataset.model)
         parts: list[Prepared] = []
 
         def commit(prepared: Prepared, items: Sequence[Item]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from retrieval.additions import Prepared
 from retrieval.batched import batched
 from retrieval.store import Store
-from retrieval.types import StoredEmbeddings
+from retrieval.types import ModelBinding, StoredEmbeddings
 
 STAGED = "staged"
 """The kind of the documents that keep them, grouped by job."""
@@ -17,18 +17,20 @@ STAGED_TEXTS = 1024
 
 
 class Staged:
-    """What a job has embedded so far, in this attempt or in those before. ``rows`` is by text."""
+    """What a model has embedded for a job so far, in this attempt or in those before. ``rows`` is by text."""
 
-    def __init__(self, store: Store, job_id: str) -> None:
+    def __init__(self, store: Store, job_id: str, model: ModelBinding | None = None) -> None:
         self._store = store
         self._job_id = job_id
+        self._model = model.fingerprint if model else ""
         self.rows: dict[str, StoredEmbeddings] = {}
         documents = store.list_documents(STAGED, job_id)
         self._count = len(documents)
         for document in documents:
             texts = document.body["texts"]
             rows = np.frombuffer(base64.b64decode(str(document.body["rows"])), dtype=np.float16)
-            if isinstance(texts, list) and texts:
+            is_of_model = document.body.get("model") == self._model
+            if is_of_model and isinstance(texts, list) and texts:
                 self.rows.update(zip(texts, rows.reshape(len(texts), -1), strict=True))
 
     def keep(self, prepared: Prepared) -> None:
@@ -40,7 +42,7 @@ class Staged:
         }
         for texts in batched(rows, STAGED_TEXTS):
             encoded = base64.b64encode(np.stack([rows[text] for text in texts]).tobytes()).decode()
-            body = {"texts": list(texts), "rows": encoded}
+            body = {"texts": list(texts), "rows": encoded, "model": self._model}
             self._store.put_document(STAGED, self._id(self._count), body, self._job_id)
             self._count += 1
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from retrieval.errors import InvalidRequest
 from retrieval.quotes import content_key
 from retrieval.store import Store
-from retrieval.types import MAX_LIMIT, Document, SearchMode, SearchRequest, SearchResult
+from retrieval.types import MAX_LIMIT, Dataset, Document, SearchMode, SearchRequest, SearchResult
 
 KIND = "calibration"
 
@@ -265,24 +265,29 @@ class Calibrations:
             )
         score_type(threshold.mode, threshold.rerank)
         dataset = self._store.get_dataset(threshold.dataset_id)
-        place = _id(dataset.id, threshold.mode, threshold.rerank)
+        place = _id(dataset, threshold.mode, threshold.rerank)
         self._store.put_document(KIND, place, asdict(threshold), group=dataset.id)
 
     def find(self, dataset_id: str, mode: SearchMode, rerank: bool = False) -> Threshold | None:
-        document = self._store.find_document(KIND, _id(dataset_id, mode, rerank))
+        dataset = self._store.get_dataset(dataset_id)
+        document = self._store.find_document(KIND, _id(dataset, mode, rerank))
         return _from_document(document) if document else None
 
     def list(self, dataset_id: str) -> list[Threshold]:
         """Oldest first."""
-        return [_from_document(document) for document in self._store.list_documents(KIND, dataset_id)]
+        dataset, documents = self._store.get_dataset(dataset_id), self._store.list_documents(KIND, dataset_id)
+        thresholds = [(document.id, _from_document(document)) for document in documents]
+        return [one for place, one in thresholds if place == _id(dataset, one.mode, one.rerank)]
 
     def delete(self, dataset_id: str, mode: SearchMode, rerank: bool = False) -> bool:
         """Whether there was one; from now on nothing is filtered by default."""
-        return self._store.delete_document(KIND, _id(dataset_id, mode, rerank))
+        dataset = self._store.get_dataset(dataset_id)
+        return self._store.delete_document(KIND, _id(dataset, mode, rerank))
 
 
-def _id(dataset_id: str, mode: SearchMode, rerank: bool) -> str:
-    return f"{dataset_id}:{mode}{':reRank' if rerank else ''}"
+def _id(dataset: Dataset, mode: SearchMode, rerank: bool) -> str:
+    """Scores of another model take another threshold: each edition has its own."""
+    return f"{dataset.index_name}:{mode}{':reRank' if rerank else ''}"
 
 
 def _from_document(document: Document) -> Threshold:

@@ -16,27 +16,27 @@ class IndexHealth:
 
 
 class Failing:
-    """Notes whose index fails, until it does not. Threads may share it."""
+    """Notes which indexes fail, by their names, until they do not. Threads may share it."""
 
     def __init__(self) -> None:
         # Operations of a dict are single steps.
-        self._ids: dict[str, None] = {}
+        self._names: dict[str, None] = {}
 
     @contextmanager
-    def watch(self, dataset_id: str) -> Iterator[None]:
+    def watch(self, name: str) -> Iterator[None]:
         """Around the loading of an index. A dataset that is gone has none that could fail."""
         try:
             yield
         except DatasetNotFound:
-            self.forget(dataset_id)
+            self.forget(name)
             raise
         except BaseException:
-            self._ids[dataset_id] = None
+            self._names[name] = None
             raise
-        self.forget(dataset_id)
+        self.forget(name)
 
-    def forget(self, dataset_id: str) -> None:
-        self._ids.pop(dataset_id, None)
+    def forget(self, name: str) -> None:
+        self._names.pop(name, None)
 
-    def ids(self) -> frozenset[str]:
-        return frozenset(tuple(self._ids))
+    def names(self) -> frozenset[str]:
+        return frozenset(tuple(self._names))

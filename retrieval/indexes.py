@@ -20,7 +20,7 @@ import numpy as np
 from retrieval.background import Background, Stopped
 from retrieval.errors import DatasetNotFound, StoreUnavailable
 from retrieval.failing import Failing
-from retrieval.store import Store, drain
+from retrieval.store import Store, dataset_of_index, drain
 from retrieval.types import Changes, Dataset, IndexDifferences, IndexStatus, PassageBlock, PassageIds
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
 from retrieval.vectors.snapshot import (
@@ -91,28 +91,40 @@ class Indexes:
 
     def get(self, dataset: Dataset) -> VectorIndex:
         """The index of the dataset, up to date with the store."""
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
         slot.used_at = time.monotonic()
         index = slot.index
         return index if index is not None else self._open(dataset, slot)
 
-    def _slot(self, dataset_id: str) -> _Slot:
+    def _slot(self, name: str) -> _Slot:
         # One operation of a dict, which threads may share.
-        return self._slots.setdefault(dataset_id, _Slot())
+        return self._slots.setdefault(name, _Slot())
 
     def _open(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
         with slot.lock:
             if slot.index is None:
-                with self.failing.watch(dataset.id):
+                with self.failing.watch(dataset.index_name):
                     slot.index = self._load(dataset, slot)
             index = slot.index
-        self._look_after(dataset.id, index)
+        self._look_after(dataset.index_name, index)
         return index
 
-    def _look_after(self, dataset_id: str, index: VectorIndex) -> None:
+    def _look_after(self, name: str, index: VectorIndex) -> None:
         if index.is_fold_due:
-            self._folds.put(dataset_id)
-        self._keep_to_memory(dataset_id)
+            self._folds.put(name)
+        self._keep_to_memory(name)
+
+    def refresh(self, dataset: Dataset) -> None:
+        """Load the index or bring it up to date, where changes were not published to it."""
+        slot = self._slot(dataset.index_name)
+        with slot.lock:
+            if slot.index is not None:
+                self._catch_up(dataset, slot.index)
+        self.get(dataset)
+
+    def unload(self, dataset: Dataset) -> None:
+        """Let go of the index; a snapshot is written if the dataset is searched by it."""
+        self._unload(dataset.index_name)
 
     # Loading
 
@@ -125,7 +137,7 @@ class Indexes:
         if not self._is_complete(dataset, index):
             logger.warning("the index of dataset %s does not fit the store: rebuilding it", dataset.name)
             with slot.files:
-                remove_snapshot(self._path(dataset.id))
+                remove_snapshot(self._path(dataset.index_name))
             index = self._catch_up(dataset, VectorIndex(dataset.model.dim, self._policy))
             slot.saved_watermark = from_snapshot = 0
         slot.load_seconds = time.perf_counter() - started
@@ -141,8 +153,8 @@ class Indexes:
 
     def _from_snapshot(self, dataset: Dataset, is_mapped: bool) -> VectorIndex:
         """What was saved last, or an empty index; not yet up to date."""
-        path = self._path(dataset.id)
-        with self._slot(dataset.id).files:
+        path = self._path(dataset.index_name)
+        with self._slot(dataset.index_name).files:
             loaded = load_snapshot(path, dataset.model, self._store.last_sequence(), is_mapped)
         if loaded:
             index = VectorIndex(dataset.model.dim, self._policy, *loaded)
@@ -155,7 +167,7 @@ class Indexes:
         """Whether a sample of the passages, as far as the store still has them, is the same there."""
         ids = index.sealed.ids
         for passage_id in ids[np.linspace(0, len(ids) - 1, SAMPLE, dtype=np.int64)] if len(ids) else ():
-            stored = self._store.changes_after(dataset.id, int(passage_id) - 1, 1).added
+            stored = self._store.changes_after(dataset.id, int(passage_id) - 1, 1, dataset.edition).added
             if len(stored) and stored.ids[0] == passage_id:
                 held = index.find(stored.ids)
                 if len(held) and not _is_equal(held, stored):
@@ -164,15 +176,15 @@ class Indexes:
 
     def _is_complete(self, dataset: Dataset, index: VectorIndex) -> bool:
         """Whether it has as many passages as the store, which may go on changing meanwhile."""
-        while len(index) != self._store.count_passages(dataset.id):
+        while len(index) != self._store.count_passages(dataset.id, dataset.edition):
             before = index.watermark
             if self._catch_up(dataset, index).watermark == before:
                 return False
         return True
 
     def _catch_up(self, dataset: Dataset, index: VectorIndex, on_step: OnStep | None = None) -> VectorIndex:
-        total = self._store.count_passages(dataset.id) if on_step else 0
-        for changes in drain(self._store.changes_after, dataset.id, index.watermark):
+        total = self._store.count_passages(dataset.id, dataset.edition) if on_step else 0
+        for changes in drain(self._store.changes_after, dataset, index.watermark):
             index.apply(changes)
             if on_step:
                 on_step(min(len(index), total), total)
@@ -185,57 +197,57 @@ class Indexes:
 
         An index that is not loaded will find out in the store.
         """
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
         with slot.lock:
             index = slot.index
         if index is not None and (len(passages) or len(removed)):
             watermark = int(passages.ids[-1]) if len(passages) else index.watermark
             index.apply(Changes(passages, removed, watermark, is_last=True))
-            self._look_after(dataset.id, index)
+            self._look_after(dataset.index_name, index)
 
     @contextmanager
-    def removing(self, dataset_id: str, passage_ids: Sequence[int]) -> Iterator[None]:
+    def removing(self, name: str, passage_ids: Sequence[int]) -> Iterator[None]:
         """Passages leave the index, then the body deletes them from the store.
 
         If the body fails, the index is thrown away and made again from the store when next used.
         """
         ids = np.array(passage_ids, dtype=np.int64)
-        self._remove(dataset_id, ids)
+        self._remove(name, ids)
         try:
             yield
         except BaseException:
-            self.discard(dataset_id)
+            self.discard(name)
             raise
         # A search may have loaded the index meanwhile, from a store that still had them.
-        self._remove(dataset_id, ids)
+        self._remove(name, ids)
 
-    def _remove(self, dataset_id: str, passage_ids: PassageIds) -> None:
-        slot = self._slot(dataset_id)
+    def _remove(self, name: str, passage_ids: PassageIds) -> None:
+        slot = self._slot(name)
         with slot.lock:
             index = slot.index
         if index is not None:
             index.apply(Changes(_no_passages(index.dim), passage_ids, index.watermark, is_last=True))
-            self._look_after(dataset_id, index)
+            self._look_after(name, index)
 
-    def discard(self, dataset_id: str) -> None:
+    def discard(self, name: str) -> None:
         """Forget the index and its snapshot."""
-        self.failing.forget(dataset_id)
-        slot = self._slot(dataset_id)
+        self.failing.forget(name)
+        slot = self._slot(name)
         with slot.lock:
             slot.index, slot.saved_watermark = None, 0
             with slot.files:
                 slot.version += 1
-                remove_snapshot(self._path(dataset_id))
+                remove_snapshot(self._path(name))
 
     # Folding
 
-    def _fold(self, dataset_id: str) -> None:
+    def _fold(self, name: str) -> None:
         """What the background does with an index that is due."""
-        index = self._slot(dataset_id).index
+        index = self._slot(name).index
         if index is None or not index.is_fold_due:
             return
         with suppress(DatasetNotFound):
-            dataset = self._store.get_dataset(dataset_id)
+            dataset = dataset_of_index(self._store, name)
             self._remake(dataset, lambda: self._from_snapshot(dataset, is_mapped=False), self._folds.check)
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
@@ -258,7 +270,7 @@ class Indexes:
 
     def _remake(self, dataset: Dataset, begin: Callable[[], VectorIndex], on_step: OnStep) -> None:
         """Bring a copy up to date and seal it; then it takes the place of the index."""
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
 
         def note_step(done: int, total: int) -> None:
             slot.folding = done / max(1, total)
@@ -276,7 +288,7 @@ class Indexes:
                     # One that was unloaded meanwhile will be loaded from the new snapshot.
                     if slot.version == version and slot.index is not None:
                         slot.index = self._catch_up(dataset, sealed)
-                self._keep_to_memory(dataset.id)
+                self._keep_to_memory(dataset.index_name)
             finally:
                 slot.folding = None
 
@@ -286,9 +298,9 @@ class Indexes:
             if slot.version != version:
                 return copy
             try:
-                save_snapshot(copy.sealed, copy.watermark, dataset.model, self._path(dataset.id))
+                save_snapshot(copy.sealed, copy.watermark, dataset.model, self._path(dataset.index_name))
             except OSError as error:
-                _warn_not_written(self._path(dataset.id), error)
+                _warn_not_written(self._path(dataset.index_name), error)
                 return copy
             slot.saved_watermark = copy.watermark
             saved = self._from_snapshot(dataset, is_mapped=True)
@@ -304,23 +316,23 @@ class Indexes:
         if self._memory is None:
             return
         loaded = [
-            (slot.used_at, dataset_id, index.nbytes)
-            for dataset_id, slot in tuple(self._slots.items())
+            (slot.used_at, name, index.nbytes)
+            for name, slot in tuple(self._slots.items())
             if (index := slot.index) is not None
         ]
         total = sum(nbytes for _, _, nbytes in loaded)
-        for _, dataset_id, nbytes in sorted(loaded):
-            if total > self._memory and dataset_id != in_use:
-                self._unload(dataset_id)
+        for _, name, nbytes in sorted(loaded):
+            if total > self._memory and name != in_use:
+                self._unload(name)
                 total -= nbytes
 
-    def _unload(self, dataset_id: str) -> None:
-        slot = self._slot(dataset_id)
+    def _unload(self, name: str) -> None:
+        slot = self._slot(name)
         with slot.lock:
-            self._save(dataset_id, slot)
+            self._save(name, slot)
             slot.index = None
 
-    def _save(self, dataset_id: str, slot: _Slot) -> None:
+    def _save(self, name: str, slot: _Slot) -> None:
         """Write a snapshot of an exact index that has changed; a graph is saved when it is folded.
 
         One that cannot be written is only slower to start without.
@@ -331,39 +343,37 @@ class Indexes:
         part, watermark = index.exact_part()
         with slot.files:
             try:
-                model = self._store.get_dataset(dataset_id).model
-                save_snapshot(part, watermark, model, self._path(dataset_id))
+                model = dataset_of_index(self._store, name).model
+                save_snapshot(part, watermark, model, self._path(name))
             except DatasetNotFound:
                 return
             except OSError as error:
-                _warn_not_written(self._path(dataset_id), error)
+                _warn_not_written(self._path(name), error)
             else:
                 slot.saved_watermark = watermark
 
     def close(self) -> None:
         """Stop folding and save what a later start would have to read from the store again."""
         self._folds.close()
-        for dataset_id, slot in tuple(self._slots.items()):
+        for name, slot in tuple(self._slots.items()):
             # A rebuild that another thread has begun ends at its next step.
             with slot.remaking, slot.lock:
-                self._save(dataset_id, slot)
+                self._save(name, slot)
 
-    def _path(self, dataset_id: str) -> Path:
-        return self._folder / dataset_id
+    def _path(self, name: str) -> Path:
+        return self._folder / name
 
     # Looking at them
 
     def loaded(self) -> frozenset[str]:
-        """Ids of the datasets whose index is in memory."""
-        return frozenset(
-            dataset_id for dataset_id, slot in tuple(self._slots.items()) if slot.index is not None
-        )
+        """Names of the indexes that are in memory."""
+        return frozenset(name for name, slot in tuple(self._slots.items()) if slot.index is not None)
 
     def status(self, dataset: Dataset) -> IndexStatus:
         """Where the parts of the index stand, loaded or not."""
-        slot = self._slot(dataset.id)
-        passages = self._store.count_passages(dataset.id)
-        on_disk = status_on_disk(self._folder, dataset.id, passages)
+        slot = self._slot(dataset.index_name)
+        passages = self._store.count_passages(dataset.id, dataset.edition)
+        on_disk = status_on_disk(self._folder, dataset.index_name, passages)
         index = slot.index
         if index is None:
             return replace(on_disk, folding=slot.folding)
@@ -386,9 +396,9 @@ class Indexes:
         One that differs is discarded, and made from the store when next used. Nothing may be
         written meanwhile.
         """
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
         with slot.files:
-            damage = check_snapshot(self._path(dataset.id))
+            damage = check_snapshot(self._path(dataset.index_name))
         # What is mapped from damaged files cannot even be read.
         differences = (
             IndexDifferences(snapshot=damage)
@@ -396,13 +406,13 @@ class Indexes:
             else self._compare(dataset, self.get(dataset), on_step)
         )
         if not differences.is_clean:
-            self.discard(dataset.id)
+            self.discard(dataset.index_name)
         return differences
 
     def _compare(self, dataset: Dataset, index: VectorIndex, on_step: OnStep) -> IndexDifferences:
         seen = missing = misfiled = changed = 0
-        total = self._store.count_passages(dataset.id)
-        for stored in (changes.added for changes in drain(self._store.changes_after, dataset.id, 0)):
+        total = self._store.count_passages(dataset.id, dataset.edition)
+        for stored in (changes.added for changes in drain(self._store.changes_after, dataset, 0)):
             held = index.find(stored.ids)
             is_held = np.isin(stored.ids, held.ids)
             seen += len(held)
@@ -417,9 +427,9 @@ class Indexes:
         return IndexDifferences(missing, len(index) - seen, misfiled, changed)
 
 
-def status_on_disk(folder: Path, dataset_id: str, passages: int) -> IndexStatus:
+def status_on_disk(folder: Path, name: str, passages: int) -> IndexStatus:
     """Of an index that is not loaded: what its snapshot lacks will be in the flat part."""
-    saved = read_manifest(folder / dataset_id)
+    saved = read_manifest(folder / name)
     return IndexStatus(
         passages=passages,
         sealed=saved.count if saved else 0,

@@ -30,17 +30,17 @@ from retrieval.errors import (
     DatasetNotFound,
     DirectoryInUse,
     InvalidRequest,
-    ModelMismatch,
     QuotebaseError,
 )
 from retrieval.failing import IndexHealth
 from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
+from retrieval.model_changes import ModelChanges
 from retrieval.passages import to_passages, whole_passages
 from retrieval.rerank import Reranker
 from retrieval.search import Searcher, check_request
 from retrieval.stages import OnSearch
-from retrieval.store import Store, open_store
+from retrieval.store import Store, dataset_id_of, open_store
 from retrieval.store.folders import check_has_collections
 from retrieval.tokens import count_tokens
 from retrieval.types import (
@@ -96,6 +96,7 @@ class Library:
         self._texts = FullTextIndexes(store, data_dir / TEXT_FOLDER)
         self._cleaning = Cleaning(store)
         self._searcher = Searcher(store, self._indexes, self._texts, self.models, reranker, completion)
+        self._changes = ModelChanges(store, self.models, self._indexes, self._texts, self._writing)
         self._lock = lock
 
     @classmethod
@@ -210,11 +211,15 @@ class Library:
             InvalidRequest: it is a folder with something in it.
         """
         with self._writing:
-            self._indexes.discard(self.store.get_dataset(dataset_id).id)
+            dataset = self.store.get_dataset(dataset_id)
+            other = None if dataset.is_folder else self.store.find_edition(dataset_id)
+            beside = [replace(dataset, edition=other.number)] if other else []
+            self._indexes.discard(dataset.index_name)
             self.store.delete_dataset(dataset_id)
             # A search may have loaded the index meanwhile, from a store that still had the dataset.
-            self._indexes.discard(dataset_id)
-            self._texts.discard(dataset_id)
+            for gone in (dataset, *beside):
+                self._indexes.discard(gone.index_name)
+                self._texts.discard(gone.index_name)
             self._cleaning.begin()
 
     def ensure_collection(
@@ -248,11 +253,12 @@ class Library:
         """With all that is in it, if it is a folder. Raises CollectionNotFound."""
         with self._writing:
             collection = self.store.get_collection(collection_id)
+            name = self.store.get_dataset(collection.dataset_id).index_name
             # What is deepest goes first: cut off anywhere, nothing is left in a folder that is gone.
             for one in (*reversed(self.store.children_of(collection_id)), collection_id):
-                with self._indexes.removing(collection.dataset_id, self.store.passage_ids_in(one)):
+                with self._indexes.removing(name, self.store.passage_ids_in(one)):
                     self.store.delete_collection(one)
-            self._texts.note_change(collection.dataset_id)
+            self._texts.note_change(name)
 
     # Records
 
@@ -371,18 +377,25 @@ class Library:
         No search finds a part of it, or neither the old nor the new of what it replaces.
 
         Raises:
-            ModelMismatch: it was embedded by another model than that of the dataset.
+            EmbedderUnavailable: the dataset has another model by now, and that cannot read it.
             StoreUnavailable, CollectionNotFound: nothing has changed.
         """
         if not prepared.embedded and not prepared.gone:
             return AddResult(unchanged=prepared.given)
+        while (result := self._commit(collection, prepared)) is None:
+            prepared = self.embed(prepared.plan, self.bound_dataset(collection.dataset_id))
+        return result
+
+    def _commit(self, collection: Collection, prepared: Prepared) -> AddResult | None:
+        """``None`` if it was embedded by another model than that of the dataset."""
         replaced = {item.record_id for item in prepared.embedded} - {None}
         with self._writing, self._exchanging(bool(replaced or prepared.gone)):
             dataset = self.store.get_dataset(collection.dataset_id)
-            _check_model(prepared, dataset)
+            if prepared.embedded and prepared.model != dataset.model:
+                return None
             stored = self.store.add_records(collection, prepared.embedded, prepared.gone)
             self._indexes.publish(dataset, stored.passages, stored.removed)
-            self._texts.note_change(dataset.id)
+            self._texts.note_change(dataset.index_name)
         ids = [record.id for record in stored.records]
         return AddResult(
             added=tuple(record_id for record_id in ids if record_id not in replaced),
@@ -444,9 +457,10 @@ class Library:
         """Delete those that the dataset has; from the moment this returns none of them is found."""
         with self._writing:
             own = self.store.records_in(dataset_id, record_ids)
-            with self._indexes.removing(dataset_id, self.store.passage_ids_of(own)):
+            name = self.store.get_dataset(dataset_id).index_name
+            with self._indexes.removing(name, self.store.passage_ids_of(own)):
                 self.store.delete_records(own)
-            self._texts.note_change(dataset_id)
+            self._texts.note_change(name)
 
     # Search
 
@@ -476,8 +490,11 @@ class Library:
             InvalidRequest: a value of the request is out of range.
             DatasetNotFound, ModelMismatch, EmbedderUnavailable, StoreUnavailable
         """
-        started = time.perf_counter()
         check_request(request)
+        return self._changes.in_one_edition(lambda: self._search(request))
+
+    def _search(self, request: SearchRequest) -> SearchResult:
+        started = time.perf_counter()
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
         with self._searcher.stages.search():
             found = self._searcher.find(request, datasets, self._at_one_moment)
@@ -511,6 +528,51 @@ class Library:
         # No further exchange can come across this one.
         with self._writing:
             return attempt([])
+
+    # Another embedding model
+
+    def change_model(
+        self,
+        dataset_id: str,
+        model: str,
+        on_step: OnStep | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Dataset:
+        """Embed a dataset by another model of this process; from one moment on it is searched by that one.
+
+        Searches, adds and deletes go on meanwhile. An attempt that was cut off, by a kill as well, is gone
+        on with by the next one. What the former model has embedded is kept, until it is discarded or the
+        dataset is moved to a third model.
+
+        Args:
+            model: its name.
+            on_step: called with the passages looked at and all there are.
+
+        Raises:
+            InvalidRequest: the process runs no model of that name, or the model is being changed already.
+            ChangeCancelled, DatasetNotFound, EmbedderUnavailable, StoreUnavailable: nothing has changed.
+        """
+        return self._changes.change(dataset_id, model, on_step or _ignore, cancelled or threading.Event())
+
+    def roll_back_model(
+        self, dataset_id: str, on_step: OnStep | None = None, cancelled: threading.Event | None = None
+    ) -> Dataset:
+        """Go back to the former model, which embeds what was added meanwhile first.
+
+        Raises:
+            InvalidRequest: there is none, or the model is being changed already.
+            ModelMismatch: this process does not run it.
+            ChangeCancelled, DatasetNotFound, EmbedderUnavailable, StoreUnavailable: nothing has changed.
+        """
+        return self._changes.roll_back(dataset_id, on_step or _ignore, cancelled or threading.Event())
+
+    def former_model(self, dataset_id: str) -> Model:
+        """What the dataset can go back to. Raises what :meth:`roll_back_model` does."""
+        return self._changes.former_model(dataset_id)
+
+    def discard_old_model(self, dataset_id: str) -> None:
+        """Delete what the former model has embedded, or a change that was not ended. Raises DatasetNotFound."""
+        self._changes.discard(dataset_id)
 
     # Upkeep
 
@@ -564,7 +626,10 @@ class Library:
 
     def index_health(self) -> IndexHealth:
         """Which indexes of vectors are loaded, and which of any kind could not be loaded when last tried."""
-        return IndexHealth(self._indexes.loaded(), self._indexes.failing.ids() | self._texts.failing.ids())
+        failing = self._indexes.failing.names() | self._texts.failing.names()
+        return IndexHealth(
+            frozenset(map(dataset_id_of, self._indexes.loaded())), frozenset(map(dataset_id_of, failing))
+        )
 
     def retry_indexes(self) -> None:
         """Load those again that could not be loaded; what goes wrong is in :meth:`index_health`."""
@@ -581,15 +646,6 @@ class Library:
         self._cleaning.settle()
         self._texts.settle()
         self._indexes.settle()
-
-
-def _check_model(prepared: Prepared, dataset: Dataset) -> None:
-    if prepared.embedded and prepared.model != dataset.model:
-        made_with = prepared.model.name if prepared.model else "several models"
-        raise ModelMismatch(
-            f"the records were embedded by {made_with} and dataset {dataset.name!r} is bound to {dataset.model.name}: "
-            "embed them again"
-        )
 
 
 def _check_name(name: str) -> None:

@@ -68,6 +68,13 @@ class Dataset:
     parent_id: str = ""
     is_folder: bool = False
     avatar: str = ""
+    edition: int = 0
+    """Of the passages that are searched: see :mod:`retrieval.store.editions`."""
+
+    @property
+    def index_name(self) -> str:
+        """Of its indexes: each edition has its own."""
+        return f"{self.id}-{self.edition}" if self.edition else self.id
 
 
 FOLDER = "folder"

@@ -14,6 +14,7 @@ from api.schemas.training import TrainingErrors, TrainingUpdate, failure_item, t
 from api.wiring import Service
 from ingest.jobs import Job, Jobs
 from ingest.mending import failures_of, find_failure, mend_row, queue_again
+from retrieval.rebuilds import rebuild_state
 from retrieval.types import Collection, RecordDraft
 
 router = APIRouter(prefix="/api/core/dataset", tags=["training"])
@@ -31,11 +32,12 @@ def get_training_detail(collectionId: str, service: ServiceOf, key: SearchKey) -
 
 @router.get("/training/getDatasetTrainingQueue")
 def get_training_queue(datasetId: str, service: ServiceOf, key: SearchKey) -> Envelope:  # noqa: N803
-    """Rows that imports into a dataset have yet to do. Nothing is ever rebuilt by another model."""
+    """Rows that imports into a dataset have yet to do, and passages that another model has yet to read."""
     require_dataset(key, datasetId)
     store = service.library.store
     jobs = [job for job in Jobs(store).list(store.get_dataset(datasetId).id) if not job.is_over]
-    return envelope({"rebuildingCount": 0, "trainingCount": sum(map(rows_left, jobs))})
+    left = rebuild_state(service.library, datasetId).left
+    return envelope({"rebuildingCount": left, "trainingCount": sum(map(rows_left, jobs))})
 
 
 @router.post("/training/getTrainingError")

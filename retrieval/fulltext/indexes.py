@@ -20,7 +20,7 @@ from retrieval.errors import DatasetNotFound, StoreUnavailable
 from retrieval.failing import Failing
 from retrieval.fulltext.files import check_files
 from retrieval.fulltext.index import FullTextIndex, UnusableIndex
-from retrieval.store import Store, drain
+from retrieval.store import Store, dataset_of_index, drain
 from retrieval.types import Dataset, IndexDifferences
 from retrieval.vectors.index import OnStep
 
@@ -76,29 +76,34 @@ class FullTextIndexes:
             DatasetNotFound: it was deleted meanwhile.
             StoreUnavailable: the index cannot be written, or the library was closed meanwhile.
         """
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
         index = slot.index
         if index is not None and slot.seen == slot.changes:
             return index
-        with self.failing.watch(dataset.id), _translated(dataset), slot.lock:
+        with self.failing.watch(dataset.index_name), _translated(dataset), slot.lock:
             index = self._caught_up(dataset, slot)
         if index.is_worn:
-            self._background.put(dataset.id)
+            self._background.put(dataset.index_name)
         return index
 
-    def note_change(self, dataset_id: str) -> None:
+    def note_change(self, name: str) -> None:
         """The store has changed; the next search will see it."""
-        self._slot(dataset_id).changes += 1
-        self._background.put(dataset_id)
+        self._slot(name).changes += 1
+        self._background.put(name)
 
-    def discard(self, dataset_id: str) -> None:
+    def refresh(self, dataset: Dataset) -> None:
+        """Bring the index up to date, where changes were not noted. Raises what :meth:`get` does."""
+        self._slot(dataset.index_name).changes += 1
+        self.get(dataset)
+
+    def discard(self, name: str) -> None:
         """Forget the index and its files."""
-        self.failing.forget(dataset_id)
-        slot = self._slot(dataset_id)
+        self.failing.forget(name)
+        slot = self._slot(name)
         with slot.lock:
             slot.version += 1
             slot.index = None
-            _remove(self._path(dataset_id))
+            _remove(self._path(name))
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
         """Make the index again from the store, beside the one that is searched meanwhile.
@@ -111,7 +116,7 @@ class FullTextIndexes:
             self._remake(dataset, on_step)
 
     def _remake(self, dataset: Dataset, on_step: OnStep | None = None) -> None:
-        slot, beside = self._slot(dataset.id), self._path(dataset.id + BESIDE)
+        slot, beside = self._slot(dataset.index_name), self._path(dataset.index_name + BESIDE)
         with slot.remaking:
             version = slot.version
             try:
@@ -119,8 +124,8 @@ class FullTextIndexes:
                 with slot.lock:
                     if slot.version == version:
                         slot.index = None
-                        _remove(self._path(dataset.id))
-                        beside.rename(self._path(dataset.id))
+                        _remove(self._path(dataset.index_name))
+                        beside.rename(self._path(dataset.index_name))
                         self._caught_up(dataset, slot)
             finally:
                 _remove(beside)
@@ -131,19 +136,19 @@ class FullTextIndexes:
         One that differs is discarded, and made from the store when next used. Nothing may be written
         meanwhile.
         """
-        slot = self._slot(dataset.id)
+        slot = self._slot(dataset.index_name)
         with slot.lock:
-            damage = check_files(self._path(dataset.id))
+            damage = check_files(self._path(dataset.index_name))
         # What is read from damaged files may be anything.
         differences = IndexDifferences(snapshot=damage) if damage else self._compare(dataset)
         if not differences.is_clean:
-            self.discard(dataset.id)
+            self.discard(dataset.index_name)
         return differences
 
     def _compare(self, dataset: Dataset) -> IndexDifferences:
         held = dict(self.get(dataset).passages())
         missing = misfiled = 0
-        for added in (changes.added for changes in drain(self._store.changes_after, dataset.id, 0)):
+        for added in (changes.added for changes in drain(self._store.changes_after, dataset, 0)):
             for passage_id, key in zip(added.ids.tolist(), added.collection_keys.tolist(), strict=True):
                 found = held.pop(passage_id, None)
                 missing += found is None
@@ -162,9 +167,9 @@ class FullTextIndexes:
             with slot.remaking, slot.lock:
                 slot.index = None
 
-    def _slot(self, dataset_id: str) -> _Slot:
+    def _slot(self, name: str) -> _Slot:
         # One operation of a dict, which threads may share.
-        return self._slots.setdefault(dataset_id, _Slot())
+        return self._slots.setdefault(name, _Slot())
 
     def _path(self, name: str) -> Path:
         return self._folder / name
@@ -179,14 +184,14 @@ class FullTextIndexes:
             try:
                 slot.index = self._brought_up(dataset, index)
             except DatasetNotFound:
-                _remove(self._path(dataset.id))
+                _remove(self._path(dataset.index_name))
                 raise
             slot.seen = changes
         return slot.index
 
     def _brought_up(self, dataset: Dataset, index: FullTextIndex | None) -> FullTextIndex:
         """The index, or the one that was saved, up to date; made again if it cannot be used."""
-        path = self._path(dataset.id)
+        path = self._path(dataset.index_name)
         try:
             if index is not None:
                 return self._catch_up(dataset, index)
@@ -204,7 +209,7 @@ class FullTextIndexes:
         """Whether it has as many passages as the store, which may go on changing meanwhile."""
         if index.watermark > self._store.last_sequence():
             return False
-        while len(index) != self._store.count_passages(dataset.id):
+        while len(index) != self._store.count_passages(dataset.id, dataset.edition):
             before = index.watermark
             if self._catch_up(dataset, index).watermark == before:
                 return False
@@ -214,8 +219,8 @@ class FullTextIndexes:
         self, dataset: Dataset, index: FullTextIndex, on_step: OnStep | None = None
     ) -> FullTextIndex:
         started, before = time.perf_counter(), len(index)
-        total = self._store.count_passages(dataset.id) if on_step else 0
-        for changes in drain(self._store.texts_after, dataset.id, index.watermark, STEP):
+        total = self._store.count_passages(dataset.id, dataset.edition) if on_step else 0
+        for changes in drain(self._store.texts_after, dataset, index.watermark, STEP):
             self._background.check(len(index), total)
             if changes.watermark > index.watermark:
                 index.apply([changes])
@@ -228,11 +233,11 @@ class FullTextIndexes:
             )
         return index
 
-    def _look_after(self, dataset_id: str) -> None:
+    def _look_after(self, name: str) -> None:
         """What the background does after a change."""
-        slot = self._slot(dataset_id)
+        slot = self._slot(name)
         with suppress(DatasetNotFound):
-            dataset = self._store.get_dataset(dataset_id)
+            dataset = dataset_of_index(self._store, name)
             with slot.lock:
                 index = self._caught_up(dataset, slot)
             if index.is_worn:

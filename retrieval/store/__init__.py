@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from retrieval.errors import DatasetNotFound
+from retrieval.store.editions import Editions
 from retrieval.types import (
     Changes,
     Collection,
@@ -49,7 +51,7 @@ class KnownRecord:
     metadata: Mapping[str, object]
 
 
-class Store(Protocol):
+class Store(Editions, Protocol):
     """Durable state. Every method may be called from any thread.
 
     A method that changes something returns when the change would survive a power cut, and changes
@@ -228,7 +230,7 @@ class Store(Protocol):
         ...
 
     def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
-        """What the passages of the records were embedded as, (dim,) each, by their text."""
+        """What the passages of the records were embedded as, (dim,) each, by their text; as searched."""
         ...
 
     def get_record(self, record_id: str) -> Record:
@@ -267,7 +269,7 @@ class Store(Protocol):
         ...
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
-        """The passages of each record, by ascending id."""
+        """The passages of each record in the edition that is searched, by ascending id."""
         ...
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
@@ -275,11 +277,11 @@ class Store(Protocol):
         ...
 
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
-        """Ascending."""
+        """In the edition that is searched, ascending."""
         ...
 
     def passage_ids_in(self, collection_id: str) -> list[int]:
-        """Of all records of a collection, ascending."""
+        """Of all records of a collection in the edition that is searched, ascending."""
         ...
 
     def count_records(self, dataset_id: str) -> int: ...
@@ -288,20 +290,27 @@ class Store(Protocol):
         """By collection; 0 for those without, and those that are not there."""
         ...
 
-    def count_passages(self, dataset_id: str) -> int: ...
+    def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
+        """Of the edition that is searched, or of another."""
+        ...
 
     # What an index needs to catch up
 
-    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+    def changes_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> Changes:
         """The next changes of a dataset after a watermark; 0 is the beginning.
 
         Additions and removals are numbered by one sequence. At most ``limit`` of each are in one
         step; repeat from the watermark that is returned until ``is_last``. A passage that was
-        removed again may be missing among the additions.
+        removed again may be missing among the additions. The additions are those of one edition,
+        by default that which is searched; the removals may be those of others too.
         """
         ...
 
-    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+    def texts_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> TextChanges:
         """As :meth:`changes_after`, with texts instead of embeddings."""
         ...
 
@@ -370,15 +379,40 @@ def open_store(data_dir: Path, mongodb_uri: str | None = None) -> Store:
     return SqliteStore(data_dir / "quotebase.sqlite")
 
 
+def dataset_id_of(index_name: str) -> str:
+    """Of the dataset whose edition has the index of that name: see :attr:`~retrieval.types.Dataset.index_name`."""
+    return index_name.partition("-")[0]
+
+
+def dataset_of_index(store: Store, name: str) -> Dataset:
+    """The dataset that is searched by the index of that name.
+
+    Raises:
+        DatasetNotFound: it was deleted, or has another edition.
+    """
+    dataset = store.get_dataset(dataset_id_of(name))
+    if dataset.index_name != name:
+        raise DatasetNotFound(f"dataset {dataset.name!r} is not searched by the index {name} any more")
+    return dataset
+
+
 Step = TypeVar("Step", Changes, TextChanges)
 
 
 def drain(
-    next_step: Callable[[str, int, int], Step], dataset_id: str, watermark: int, limit: int = 20_000
+    next_step: Callable[[str, int, int, int | None], Step],
+    dataset: Dataset | str,
+    watermark: int,
+    limit: int = 20_000,
 ) -> Iterator[Step]:
-    """All changes after a watermark, step by step, by ``changes_after`` or ``texts_after`` of a store."""
+    """All changes after a watermark, step by step, by ``changes_after`` or ``texts_after`` of a store.
+
+    Args:
+        dataset: for the edition that it says; or an id, for the one that is searched.
+    """
+    dataset_id, edition = (dataset, None) if isinstance(dataset, str) else (dataset.id, dataset.edition)
     while True:
-        changes = next_step(dataset_id, watermark, limit)
+        changes = next_step(dataset_id, watermark, limit, edition)
         yield changes
         if changes.is_last:
             return

@@ -46,8 +46,10 @@ def to_embedding(stored: bytes) -> StoredEmbeddings:
 
 
 def to_block(rows: Sequence[PassageRow], dim: int) -> PassageBlock:
-    """Columns of the rows, in their order."""
+    """Columns of the rows, in their order; ``dim`` wide where there are none."""
     embeddings = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16)
+    # Another edition of the dataset may be of another width.
+    dim = len(embeddings) // len(rows) if rows else dim
     return PassageBlock(
         ids=np.array([row[0] for row in rows], dtype=np.int64),
         collection_keys=np.array([row[1] for row in rows], dtype=np.int64),

@@ -18,6 +18,7 @@ from retrieval.batched import batched
 from retrieval.errors import CollectionNotFound, DatasetNotFound, NameTaken, RecordNotFound, StoreUnavailable
 from retrieval.store import KnownRecord, Stored
 from retrieval.store import mongo_documents as docs
+from retrieval.store import mongo_editions as editions
 from retrieval.store.blocks import (
     RemovalRow,
     by_content,
@@ -26,6 +27,7 @@ from retrieval.store.blocks import (
     to_embedding,
     to_text_changes,
 )
+from retrieval.store.editions import Edition, Remade
 from retrieval.store.folders import (
     check_collection_parent,
     check_dataset_parent,
@@ -52,7 +54,8 @@ from retrieval.types import (
     now,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""From 2 on there are folders and deleted datasets; from 3 on passages say of which edition they are."""
 
 MAX_ITEMS = 500
 """Documents of one insert, and values of one query."""
@@ -274,7 +277,8 @@ class MongoStore:
             fresh = [item for digest, item in by_hash.items() if digest not in known]
             dim = drafts[0].embeddings.shape[1] if drafts else 0
             first = self._tables.take(sum(len(item.embeddings) for item in fresh)) if fresh else 0
-            batch = docs.to_batch(collection, fresh, first, dim)
+            edition = self.get_dataset(collection.dataset_id).edition
+            batch = docs.to_batch(collection, fresh, first, dim, edition)
             removed = self._writes.exchange(batch, leaving) if leaving else self._writes.add(batch)
         return replace(batch.stored, removed=np.array(removed, dtype=np.int64))
 
@@ -304,8 +308,8 @@ class MongoStore:
         return [docs.to_known(doc) for doc in found]
 
     def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
-        found = self._tables.among("passages", "record", record_ids, "text", "embedding", "dataset")
-        return {doc["text"]: to_embedding(doc["embedding"]) for doc in self._living(found)}
+        found = self._searched(record_ids, "text", "embedding")
+        return {doc["text"]: to_embedding(doc["embedding"]) for doc in found}
 
     def get_record(self, record_id: str) -> Record:
         doc = self._tables.one("records", {"_id": record_id})
@@ -358,9 +362,9 @@ class MongoStore:
         return {doc["_id"]: sources[doc["record"]] for doc in passages if doc["record"] in sources}
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
-        fields = ("record", "text", "is_default", "start", "dataset")
+        fields = ("record", "text", "is_default", "start")
         passages: dict[str, tuple[Passage, ...]] = {}
-        for doc in self._living(self._tables.among("passages", "record", record_ids, *fields)):
+        for doc in self._searched(record_ids, *fields):
             passages[doc["record"]] = (*passages.get(doc["record"], ()), docs.to_passage(doc))
         return passages
 
@@ -372,15 +376,25 @@ class MongoStore:
             found = [*(doc["_id"] for doc in records), *(doc["record"] for doc in passages)]
             return self._writes.delete_records(list(dict.fromkeys(found)))
 
+    def _searched(self, record_ids: Sequence[str], *fields: str) -> list[Doc]:
+        """The passages of records in the edition that is searched."""
+        found = self._tables.among("passages", "record", record_ids, "dataset", "edition", *fields)
+        datasets = self._tables.among(
+            "datasets", "_id", {doc["dataset"] for doc in found}, "edition", docs.DELETED
+        )
+        searched = {doc["_id"]: doc.get("edition", 0) for doc in datasets if docs.DELETED not in doc}
+        return [doc for doc in found if doc["edition"] == searched.get(doc["dataset"])]
+
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
-        found = self._living(self._tables.among("passages", "record", record_ids, "dataset"))
-        return [doc["_id"] for doc in found]
+        return [doc["_id"] for doc in self._searched(record_ids)]
 
     def passage_ids_in(self, collection_id: str) -> list[int]:
         collection = self._tables.one("collections", {"_id": collection_id})
         if collection is None or not self._has(collection["dataset"]):
             return []
-        passages = self._tables.in_order("passages", {"collection": collection["no"]}, "collection")
+        edition = self.get_dataset(collection["dataset"]).edition
+        query = {"collection": collection["no"], "edition": edition}
+        passages = self._tables.in_order("passages", query, "collection")
         return [passage["_id"] for passage in passages]
 
     def count_records(self, dataset_id: str) -> int:
@@ -391,24 +405,42 @@ class MongoStore:
         counts = self._tables.counts("records", "collection_id", [doc["_id"] for doc in collections])
         return {collection_id: counts.get(collection_id, 0) for collection_id in collection_ids}
 
-    def count_passages(self, dataset_id: str) -> int:
-        return self._tables.count("passages", {"dataset": dataset_id}) if self._has(dataset_id) else 0
+    def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
+        dataset = self._tables.one("datasets", docs.not_deleted({"_id": dataset_id}))
+        if dataset is None:
+            return 0
+        chosen = dataset.get("edition", 0) if edition is None else edition
+        query = {"dataset": dataset_id, "edition": chosen}
+        return self._tables.count("passages", query)
 
     # What an index needs to catch up
 
-    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+    def changes_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> Changes:
         query = {"dataset": dataset_id, "no": {"$gt": watermark}}
         with self._writes.exclusive():
-            dim = self._dataset_with_collections(dataset_id).model.dim
-            added = self._tables.in_order("passages", query, "collection", "embedding", limit=limit)
+            dataset = self._dataset_with_collections(dataset_id)
+            added = self._added(dataset, edition, query, "embedding", limit)
             removals = self._removals(query, limit)
-        return to_changes([docs.to_row(doc) for doc in added], removals, watermark, limit, dim)
+        rows = [docs.to_row(doc) for doc in added]
+        return to_changes(rows, removals, watermark, limit, dataset.model.dim)
 
-    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+    def _added(
+        self, dataset: Dataset, edition: int | None, query: Mapping[str, object], field: str, limit: int
+    ) -> list[Doc]:
+        chosen = dataset.edition if edition is None else edition
+        return self._tables.in_order(
+            "passages", {**query, "edition": chosen}, "collection", field, limit=limit
+        )
+
+    def texts_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> TextChanges:
         query = {"dataset": dataset_id, "no": {"$gt": watermark}}
         with self._writes.exclusive():
-            self._dataset_with_collections(dataset_id)
-            added = self._tables.in_order("passages", query, "collection", "text", limit=limit)
+            dataset = self._dataset_with_collections(dataset_id)
+            added = self._added(dataset, edition, query, "text", limit)
             removals = self._removals(query, limit)
         return to_text_changes([docs.to_text_row(doc) for doc in added], removals, watermark, limit)
 
@@ -420,6 +452,41 @@ class MongoStore:
     def _removals(self, query: Mapping[str, object], limit: int) -> list[RemovalRow]:
         removed = self._tables.in_order("removals", query, "passage", limit=limit)
         return [(doc["_id"], doc["passage"]) for doc in removed]
+
+    # Editions
+
+    def find_edition(self, dataset_id: str) -> Edition | None:
+        return editions.find(self._dataset(dataset_id))
+
+    def _dataset(self, dataset_id: str) -> Doc:
+        self._dataset_with_collections(dataset_id)
+        doc = self._tables.one("datasets", docs.not_deleted({"_id": dataset_id}))
+        if doc is None:
+            raise DatasetNotFound(f"there is no dataset with the id {dataset_id!r}")
+        return doc
+
+    def begin_edition(self, dataset_id: str, model: ModelBinding) -> Edition:
+        with self._writes.exclusive():
+            return editions.begin(self._tables, self._dataset(dataset_id), model)
+
+    def records_in_edition(self, dataset_id: str, record_ids: Sequence[str]) -> set[str]:
+        with self._writes.exclusive():
+            return editions.records_in(self._tables, self._dataset(dataset_id), record_ids)
+
+    def add_to_edition(self, dataset_id: str, remade: Sequence[Remade]) -> int:
+        with self._writes.exclusive():
+            passages = editions.to_passages(self._tables, self._dataset(dataset_id), remade)
+            self._writes.add_passages(passages)
+        return len(passages)
+
+    def exchange_editions(self, dataset_id: str) -> Dataset:
+        with self._writes.exclusive():
+            editions.exchange(self._tables, self._dataset(dataset_id), now())
+        return self.get_dataset(dataset_id)
+
+    def discard_edition(self, dataset_id: str) -> None:
+        with self._writes.exclusive():
+            editions.discard(self._tables, self._dataset(dataset_id))
 
     def last_sequence(self) -> int:
         sequence = self._tables.one("counters", {"_id": "sequence"})
@@ -512,7 +579,15 @@ class _MongoTables:
                 f"{SCHEMA_VERSION}: open it with the newer quotebase that wrote it"
             )
         elif found["last"] < SCHEMA_VERSION:
-            self.update("counters", "schema_version", {"last": SCHEMA_VERSION})
+            self._name_editions()
+
+    def _name_editions(self) -> None:
+        """Passages that are older than editions are of the first, also those of an exchange to be carried on."""
+        passages, pending = self._database["passages"], self._database["pending"]
+        passages.update_many({"edition": {"$exists": False}}, {"$set": {"edition": 0}})
+        of_passages = {"table": "passages", "doc.edition": {"$exists": False}}
+        pending.update_many(of_passages, {"$set": {"doc.edition": 0}})
+        self.update("counters", "schema_version", {"last": SCHEMA_VERSION})
 
     def close(self) -> None:
         self._client.close()

@@ -56,6 +56,7 @@ INDEXES: tuple[tuple[TableName, list[str], bool], ...] = (
     ("passages", ["record"], False),
     ("passages", ["collection", "no"], False),
     ("passages", ["dataset", "no"], False),
+    ("passages", ["dataset", "edition", "no"], False),
     ("pending", ["intent", "no"], False),
     ("removals", ["dataset", "no"], False),
     ("documents", ["kind", "no"], False),
@@ -73,15 +74,17 @@ class Batch:
     passages: list[Doc]
 
 
-def to_batch(collection: Collection, drafts: Sequence[EmbeddedDraft], first: int, dim: int) -> Batch:
-    """``drafts``, with passages numbered from ``first``."""
+def to_batch(
+    collection: Collection, drafts: Sequence[EmbeddedDraft], first: int, dim: int, edition: int
+) -> Batch:
+    """``drafts``, with passages of the edition, numbered from ``first``."""
     moment = now()
     records: list[Doc] = []
     passages: list[Doc] = []
     for item in drafts:
         record = _from_draft(item, collection, first + len(passages), moment)
         records.append(record)
-        passages += _passages(item, collection, record)
+        passages += _passages(item, collection, record, edition)
     block = to_block([to_row(passage) for passage in passages], dim)
     return Batch(
         Stored(tuple(map(to_record, records)), block, np.empty(0, dtype=np.int64)), records, passages
@@ -108,7 +111,7 @@ def _from_draft(item: EmbeddedDraft, collection: Collection, no: int, moment: da
     }
 
 
-def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[Doc]:
+def _passages(item: EmbeddedDraft, collection: Collection, record: Doc, edition: int) -> list[Doc]:
     first = record["no"]
     return [
         {
@@ -117,6 +120,7 @@ def _passages(item: EmbeddedDraft, collection: Collection, record: Doc) -> list[
             "record": record["_id"],
             "dataset": collection.dataset_id,
             "collection": collection.key,
+            "edition": edition,
             "text": passage.text,
             "is_default": passage.is_default,
             "start": passage.start,
@@ -186,6 +190,7 @@ def to_dataset(doc: Doc) -> Dataset:
         doc.get("parent_id", ""),
         doc.get("is_folder", False),
         doc.get("avatar", ""),
+        doc.get("edition", 0),
     )
 
 

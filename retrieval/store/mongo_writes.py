@@ -78,15 +78,22 @@ class Writes:
 
     def add(self, batch: Batch) -> list[int]:
         """No passage has to go for it."""
-        if not batch.passages:
-            return []
-        first, last = batch.passages[0], batch.passages[-1]
+        self._add(batch.passages, batch.records)
+        return []
+
+    def add_passages(self, passages: Sequence[Doc]) -> None:
+        """To records that are there."""
+        self._add(passages, ())
+
+    def _add(self, passages: Sequence[Doc], records: Sequence[Doc]) -> None:
+        if not passages:
+            return
+        first, last = passages[0], passages[-1]
         intent = self._announce("add", dataset=first["dataset"], first=first["no"], last=last["no"])
-        self._tables.insert("passages", batch.passages)
-        self._tables.insert("records", batch.records)
+        self._tables.insert("passages", passages)
+        self._tables.insert("records", records)
         self._forget(intent)
         self._is_settled = True
-        return []
 
     def exchange(self, batch: Batch, gone: Sequence[str]) -> list[int]:
         """Delete records and add a batch, which may have records of the same ids; the passages that went.

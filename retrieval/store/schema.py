@@ -65,4 +65,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE collections ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
         "CREATE INDEX collections_by_parent ON collections (dataset_key, parent_id, key)",
     ),
+    (
+        "ALTER TABLE datasets ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE passages ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX passages_by_dataset",
+        "CREATE INDEX passages_by_edition ON passages (dataset_key, edition, id)",
+        """CREATE TABLE editions (
+            dataset_key INTEGER PRIMARY KEY REFERENCES datasets ON DELETE CASCADE, edition INTEGER NOT NULL,
+            model_name TEXT NOT NULL, model_dim INTEGER NOT NULL, model_fingerprint TEXT NOT NULL,
+            is_former INTEGER NOT NULL)""",
+    ),
 )

@@ -23,6 +23,7 @@ from retrieval.errors import (
     StoreUnavailable,
 )
 from retrieval.store import KnownRecord, Stored
+from retrieval.store import sqlite_editions as editions
 from retrieval.store.blocks import (
     PassageRow,
     by_content,
@@ -32,6 +33,7 @@ from retrieval.store.blocks import (
     to_embedding,
     to_text_changes,
 )
+from retrieval.store.editions import Edition, Remade
 from retrieval.store.folders import (
     check_collection_parent,
     check_dataset_parent,
@@ -75,8 +77,8 @@ Row = tuple[Any, ...]
 
 _ABOUT = """id, name, model_name, model_dim, model_fingerprint, intro, created_ms, updated_ms,
     parent_id, avatar"""
-_DATASET = f"SELECT {_ABOUT}, 0 FROM datasets WHERE is_deleted = 0"
-_FOLDER = f"SELECT {_ABOUT}, 1 FROM folders"
+_DATASET = f"SELECT {_ABOUT}, 0, edition FROM datasets WHERE is_deleted = 0"
+_FOLDER = f"SELECT {_ABOUT}, 1, 0 FROM folders"
 _OF_DATASET = "JOIN datasets d ON d.key = c.dataset_key AND d.is_deleted = 0"
 _COLLECTION = f"""SELECT c.id, c.key, d.id, c.name, c.tags, c.forbid, c.created_ms, c.updated_ms,
     c.parent_id, c.kind, c.metadata FROM collections c {_OF_DATASET}"""
@@ -85,6 +87,7 @@ _RECORD = """r.id, d.id, c.id, r.q, r.a, r.chunk_index, r.tokens, r.updated_ms,
 _OF_COLLECTION = f"JOIN collections c ON c.key = r.collection_key {_OF_DATASET}"
 _KNOWN = "SELECT key, id, known_as, content_hash, metadata FROM records"
 _DOCUMENT = "SELECT kind, id, grouped_by, seq, body FROM documents"
+_SEARCHED = "p.edition = (SELECT edition FROM datasets WHERE key = p.dataset_key)"
 _GIVEN = "(SELECT value FROM json_each(?))"
 
 
@@ -433,7 +436,7 @@ class SqliteStore:
     def embeddings_of(self, record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
         rows = self._rows(
             f"""SELECT p.text, p.embedding FROM records r {_OF_COLLECTION}
-            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN}""",
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED}""",
             json.dumps(list(record_ids)),
         )
         return {text: to_embedding(embedding) for text, embedding in rows}
@@ -497,7 +500,7 @@ class SqliteStore:
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         rows = self._rows(
             f"""SELECT r.id, p.id, p.text, p.is_default, p.start FROM records r {_OF_COLLECTION}
-            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
         passages: dict[str, tuple[Passage, ...]] = {}
@@ -517,7 +520,7 @@ class SqliteStore:
     def passage_ids_of(self, record_ids: Sequence[str]) -> list[int]:
         rows = self._rows(
             f"""SELECT p.id FROM records r {_OF_COLLECTION}
-            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} ORDER BY p.id""",
+            JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
         return [row[0] for row in rows]
@@ -525,7 +528,7 @@ class SqliteStore:
     def passage_ids_in(self, collection_id: str) -> list[int]:
         rows = self._rows(
             f"""SELECT p.id FROM collections c {_OF_DATASET} JOIN records r ON r.collection_key = c.key
-            JOIN passages p ON p.record_key = r.key WHERE c.id = ? ORDER BY p.id""",
+            JOIN passages p ON p.record_key = r.key WHERE c.id = ? AND {_SEARCHED} ORDER BY p.id""",
             collection_id,
         )
         return [row[0] for row in rows]
@@ -538,27 +541,33 @@ class SqliteStore:
             found = counts_of_records(self._connection(), collection_ids)
         return {collection_id: found.get(collection_id, 0) for collection_id in collection_ids}
 
-    def count_passages(self, dataset_id: str) -> int:
+    def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
         return self._count(
-            "passages WHERE dataset_key = (SELECT key FROM datasets WHERE id = ? AND is_deleted = 0)",
+            """datasets d JOIN passages p ON p.dataset_key = d.key AND p.edition = coalesce(?, d.edition)
+            WHERE d.id = ? AND d.is_deleted = 0""",
+            edition,
             dataset_id,
         )
 
-    def _count(self, what: str, value: str) -> int:
-        return int(self._rows(f"SELECT count(*) FROM {what}", value)[0][0])
+    def _count(self, what: str, *values: object) -> int:
+        return int(self._rows(f"SELECT count(*) FROM {what}", *values)[0][0])
 
     # What an index needs to catch up
 
-    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+    def changes_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> Changes:
         with self._dataset_read(dataset_id) as (db, key):
             (dim,) = db.execute("SELECT model_dim FROM datasets WHERE key = ?", (key,)).fetchone()
-            added = _passages_after(db, "embedding", key, watermark, limit)
+            added = _passages_after(db, "embedding", key, edition, watermark, limit)
             removed = _removals_after(db, key, watermark, limit)
         return to_changes(added, removed, watermark, limit, dim)
 
-    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+    def texts_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> TextChanges:
         with self._dataset_read(dataset_id) as (db, key):
-            added = _passages_after(db, "text", key, watermark, limit)
+            added = _passages_after(db, "text", key, edition, watermark, limit)
             removed = _removals_after(db, key, watermark, limit)
         return to_text_changes(added, removed, watermark, limit)
 
@@ -585,6 +594,36 @@ class SqliteStore:
             check_has_collections(self.get_dataset(dataset_id))
             raise _no_dataset(dataset_id)
         return int(rows[0][0])
+
+    # Editions
+
+    def find_edition(self, dataset_id: str) -> Edition | None:
+        with self._dataset_read(dataset_id) as (db, key):
+            return editions.find(db, key)
+
+    def begin_edition(self, dataset_id: str, model: ModelBinding) -> Edition:
+        with self._transaction() as db:
+            return editions.begin(db, self._dataset_key(dataset_id), _take(db, 1), model)
+
+    def records_in_edition(self, dataset_id: str, record_ids: Sequence[str]) -> set[str]:
+        with self._dataset_read(dataset_id) as (db, key):
+            return editions.records_in(db, key, record_ids)
+
+    def add_to_edition(self, dataset_id: str, remade: Sequence[Remade]) -> int:
+        with self._transaction() as db:
+            key = self._dataset_key(dataset_id)
+            return editions.add(db, key, remade, lambda count: _take(db, count))
+
+    def exchange_editions(self, dataset_id: str) -> Dataset:
+        with self._transaction() as db:
+            editions.exchange(db, self._dataset_key(dataset_id), _ms(now()))
+        return self.get_dataset(dataset_id)
+
+    def discard_edition(self, dataset_id: str) -> None:
+        is_done = False
+        while not is_done:
+            with self._transaction() as db:
+                is_done = editions.delete_step(db, self._dataset_key(dataset_id))
 
     def last_sequence(self) -> int:
         return int(self._rows("SELECT last FROM sequence")[0][0])
@@ -765,11 +804,13 @@ def _insert_passages(
         for passage, embedding in zip(item.passages, item.embeddings, strict=True)
     ]
     first = _take(db, len(passages))
+    (edition,) = db.execute("SELECT edition FROM datasets WHERE key = ?", (dataset_key,)).fetchone()
+    whole = (collection_key, dataset_key, edition)
     db.executemany(
-        """INSERT INTO passages (id, record_key, collection_key, dataset_key, text, is_default, start, embedding)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO passages (id, record_key, collection_key, dataset_key, edition, text, is_default, start,
+        embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
-            (passage_id, key, collection_key, dataset_key, one.text, one.is_default, one.start, embedding)
+            (passage_id, key, *whole, one.text, one.is_default, one.start, embedding)
             for passage_id, (key, one, embedding) in enumerate(passages, first)
         ),
     )
@@ -794,13 +835,14 @@ def _new_record(collection: Collection, item: EmbeddedDraft, moment: datetime) -
 
 
 def _passages_after(
-    db: sqlite3.Connection, column: str, dataset_key: int, watermark: int, limit: int
+    db: sqlite3.Connection, column: str, dataset_key: int, edition: int | None, watermark: int, limit: int
 ) -> list[Row]:
     """(id, collection key, the column)"""
     return db.execute(
         f"""SELECT id, collection_key, {column} FROM passages
-        WHERE dataset_key = ? AND id > ? ORDER BY id LIMIT ?""",
-        (dataset_key, watermark, limit),
+        WHERE dataset_key = ? AND edition = coalesce(?, (SELECT edition FROM datasets WHERE key = ?))
+        AND id > ? ORDER BY id LIMIT ?""",
+        (dataset_key, edition, dataset_key, watermark, limit),
     ).fetchall()
 
 
@@ -836,7 +878,7 @@ def _moment(ms: int) -> datetime:
 def _dataset(row: Row) -> Dataset:
     model = ModelBinding(row[2], row[3], row[4])
     moments = _moment(row[6]), _moment(row[7])
-    return Dataset(row[0], row[1], model, row[5], *moments, row[8], bool(row[10]), row[9])
+    return Dataset(row[0], row[1], model, row[5], *moments, row[8], bool(row[10]), row[9], row[11])
 
 
 def _collection(row: Row) -> Collection:

@@ -120,7 +120,7 @@ def backend() -> Iterator[OpenAIServer]:
 def opened(library: Library, completion: Completion) -> Iterator[Api]:
     """The application over a library; its imports end with it."""
     service = service_of(library, completion)
-    with closing(service.runner):
+    with closing(service.rebuilds), closing(service.runner):
         yield Api(service)
 
 

@@ -16,10 +16,10 @@ from api.remote import connect
 from api.settings import Settings
 from api.wiring import open_documents
 from ingest.batches import BATCH_RECORDS
-from ingest.export import custom_texts
 from ingest.jobs import Jobs
 from retrieval.errors import DatasetNotFound, DirectoryInUse
 from retrieval.library import lock_directory
+from retrieval.passages import custom_texts
 from tests.api.commands import Cli, RunHere, complaint, json_of
 from tests.api.conftest import DATA
 from tests.api.imports import Gate, embedded_texts, questions, table, workbook

@@ -82,6 +82,12 @@ ROUTES: dict[tuple[str, str], Call] = {
     ),
     ("POST", f"{DATASETS}/training/getTrainingError"): Call("search", body={"collectionId": "{collection}"}),
     ("PUT", f"{DATASETS}/training/updateTrainingData"): Call("write", body={"collectionId": "{collection}"}),
+    ("POST", f"{DATASETS}/training/rebuildEmbedding"): Call(
+        "write", body={"datasetId": "{dataset}", "vectorModel": "{model}"}
+    ),
+    ("POST", f"{DATASETS}/training/rollbackEmbedding"): Call("write", body={"datasetId": "{dataset}"}),
+    ("POST", f"{DATASETS}/training/discardEmbedding"): Call("write", body={"datasetId": "{dataset}"}),
+    ("GET", f"{DATASETS}/training/rebuildState"): Call("search", params={"datasetId": "{dataset}"}),
     ("POST", f"{DATASETS}/data/insertData"): Call("write", body={"collectionId": "{collection}", "q": "x"}),
     ("POST", f"{DATASETS}/data/list"): Call("search", body={"collectionId": "{collection}"}),
     ("POST", f"{DATASETS}/data/v2/list"): Call("search", body={"collectionId": "{collection}"}),
@@ -138,6 +144,10 @@ class Things:
     @cached_property
     def dataset(self) -> str:
         return self._api.service.library.create_dataset(self.name).id
+
+    @cached_property
+    def model(self) -> str:
+        return self._api.service.library.models.primary.binding.name
 
     @cached_property
     def collection(self) -> str:

@@ -371,7 +371,7 @@ def test_a_database_of_the_version_before_is_brought_up(
 ) -> None:
     database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 1}})
     MongoStore(uri).close()
-    assert database["counters"].find_one({"_id": "schema_version"}) == {"_id": "schema_version", "last": 2}
+    assert database["counters"].find_one({"_id": "schema_version"}) == {"_id": "schema_version", "last": 3}
 
 
 def test_orphans_are_removed_and_indexes_told(store: MongoStore, database: Database[Doc]) -> None:
@@ -419,8 +419,8 @@ class TestOpening:
         check_is_discreet(raised.value)
 
     def test_newer_version(self, uri: str, store: MongoStore, database: Database[Doc]) -> None:
-        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 3}})
-        with pytest.raises(StoreUnavailable, match="is of schema version 3 and this program knows 2"):
+        database["counters"].update_one({"_id": "schema_version"}, {"$set": {"last": 4}})
+        with pytest.raises(StoreUnavailable, match="is of schema version 4 and this program knows 3"):
             MongoStore(uri)
 
     def test_a_failing_call_names_the_address(self, uri: str, proxy: CuttingProxy) -> None:

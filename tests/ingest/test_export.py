@@ -10,11 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ingest.export
-from ingest.export import HEADER, PAGE, custom_texts, export_csv, export_rows
+from ingest.export import HEADER, PAGE, export_csv, export_rows
 from ingest.imports import import_file
 from ingest.tables import open_table
 from retrieval.errors import DatasetNotFound
 from retrieval.library import Library
+from retrieval.passages import custom_texts
 from retrieval.store.sqlite import SqliteStore
 from retrieval.types import Collection, Dataset, Passage, RecordDraft
 from tests.ingest.importing import NotingEmbedder, records_of

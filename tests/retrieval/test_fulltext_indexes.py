@@ -33,9 +33,11 @@ class WatchedStore:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def texts_after(self, dataset_id: str, watermark: int, limit: int) -> TextChanges:
+    def texts_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> TextChanges:
         self.on_texts()
-        return self._store.texts_after(dataset_id, watermark, limit)
+        return self._store.texts_after(dataset_id, watermark, limit, edition)
 
 
 class World:

@@ -53,18 +53,20 @@ class WatchedStore(SqliteStore):
         self.on_changes: Callable[[str], None] = lambda moment: None
         self.on_count: Callable[[], None] = lambda: None
 
-    def changes_after(self, dataset_id: str, watermark: int, limit: int) -> Changes:
+    def changes_after(
+        self, dataset_id: str, watermark: int, limit: int, edition: int | None = None
+    ) -> Changes:
         # One passage at a time is a look at a sample, and no catching up.
         if limit == 1:
-            return super().changes_after(dataset_id, watermark, limit)
+            return super().changes_after(dataset_id, watermark, limit, edition)
         self.on_changes("before")
-        changes = super().changes_after(dataset_id, watermark, limit)
+        changes = super().changes_after(dataset_id, watermark, limit, edition)
         self.on_changes("after")
         return changes
 
-    def count_passages(self, dataset_id: str) -> int:
+    def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
         self.on_count()
-        return super().count_passages(dataset_id)
+        return super().count_passages(dataset_id, edition)
 
 
 class World:

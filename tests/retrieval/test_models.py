@@ -78,13 +78,12 @@ def test_ready_made_embeddings_have_the_width_of_the_datasets_model(two: Library
     assert scores(two, "x", collection) == pytest.approx({"x": 1.0}, abs=1e-3)
 
 
-def test_what_another_model_has_embedded_is_not_stored(two: Library) -> None:
+def test_what_another_model_has_embedded_is_embedded_again_when_it_is_stored(two: Library) -> None:
     first, second = filled(two, "a", ""), filled(two, "b", "other")
     plan = two.plan(second, [RecordDraft("x")])
     prepared = two.embed(plan, two.bound_dataset(first.dataset_id))
-    with pytest.raises(ModelMismatch, match="embedded by hash"):
-        two.commit(second, prepared)
-    assert two.store.count_records(second.dataset_id) == 0
+    assert len(two.commit(second, prepared).added) == 1
+    assert scores(two, "x", second) == pytest.approx({"x": 1.0}, abs=1e-3)
 
 
 def test_an_unknown_model_is_refused_by_name(two: Library) -> None:

@@ -50,6 +50,12 @@ class Prepared:
     model: ModelBinding | None = None
     """That of the embeddings; ``None`` only where there are none."""
 
+    @property
+    def plan(self) -> Plan:
+        """What it was made of."""
+        planned = tuple(Planned(item.draft, item.record_id) for item in self.embedded)
+        return Plan(self.given, planned, self.gone)
+
 
 def plan_new(drafts: Sequence[RecordDraft], known: AbstractSet[bytes]) -> Plan:
     """Those whose content is not known, each content once."""

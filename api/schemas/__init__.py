@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 Value = TypeVar("Value")
 
+
 class Wire(BaseModel):
     """A body whose fields are camelCase on the wire and snake_case here."""
 

@@ -37,8 +37,9 @@ from retrieval.fulltext.indexes import FullTextIndexes
 from retrieval.indexes import Indexes
 from retrieval.model_changes import ModelChanges
 from retrieval.passages import to_passages, whole_passages
+from retrieval.requests import check_request
 from retrieval.rerank import Reranker
-from retrieval.search import Searcher, check_request
+from retrieval.search import Searcher
 from retrieval.stages import OnSearch
 from retrieval.store import Store, dataset_id_of, open_store
 from retrieval.store.folders import check_has_collections

@@ -18,7 +18,7 @@ from retrieval.batched import batched
 from retrieval.calibration import Calibrations
 from retrieval.completion import Completion, Message
 from retrieval.embedding.models import Models
-from retrieval.errors import CompletionFailed, InvalidRequest, RecordNotFound, RerankFailed
+from retrieval.errors import CompletionFailed, RecordNotFound, RerankFailed
 from retrieval.extension import extend_query
 from retrieval.filters import choose
 from retrieval.fulltext.analysis import analyse
@@ -30,7 +30,6 @@ from retrieval.rerank import Reranker
 from retrieval.stages import Stages
 from retrieval.store import Store
 from retrieval.types import (
-    MAX_LIMIT,
     Channel,
     CollectionFilter,
     CollectionMatch,
@@ -518,25 +517,3 @@ def _merge(lists: Sequence[list[Hit]], count: int) -> list[Hit]:
         return lists[0]
     hits = [hit for one in lists for hit in one]
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))[:count]
-
-
-def check_request(request: SearchRequest) -> None:
-    """Raises InvalidRequest for the first value out of range."""
-    if not request.text.strip():
-        raise InvalidRequest("the question is empty: give some text to search for", "text")
-    if any("\ud800" <= character <= "\udfff" for character in request.text):
-        raise InvalidRequest("the question is not valid Unicode text: give it in UTF-8", "text")
-    if not request.dataset_ids:
-        raise InvalidRequest("no dataset to search in was named", "datasetId")
-    for name, value in (
-        ("similarity", request.similarity),
-        ("embeddingWeight", request.embedding_weight),
-        ("rerankWeight", request.rerank_weight),
-    ):
-        if value is not None and not 0 <= value <= 1:
-            raise InvalidRequest(f"{name} is {value}, it must be from 0 to 1", name)
-    if not 1 <= request.limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit is {request.limit} tokens, it must be from 1 to {MAX_LIMIT}", "limit")
-    for name, count in (("topK", request.top_k), ("perSource", request.per_source)):
-        if count is not None and count < 1:
-            raise InvalidRequest(f"{name} is {count}, it must be at least 1", name)

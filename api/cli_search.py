@@ -1,14 +1,24 @@
 """The commands that ask something of a dataset."""
 
 import sys
-from typing import Annotated
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.output import model_progress, print_explanation, print_json, print_line, print_note, print_quotes
 from api.settings import read_settings
-from api.workspace import open_workspace
-from retrieval.types import CollectionMatch, Extension, Fusion, SearchMode, SearchRequest, SearchResult
+from api.wiring import open_documents
+from api.workspace import Workspace, open_workspace
+from retrieval.errors import InvalidRequest
+from retrieval.types import CollectionMatch, Extension, Fusion, SearchMode, SearchRequest
+
+if TYPE_CHECKING:
+    from api.apps import App
+    from api.chat.history import Chat
+    from api.chat.turn import Events, Turn
+    from retrieval.completion import Completion
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Similarity = Annotated[
@@ -73,37 +83,88 @@ def search_dataset(
 
 
 def ask_dataset(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    similarity: Annotated[float, typer.Option(help="Lowest score to keep, 0 to 1, inclusive.")] = 0.0,
-    limit: Limit = 1500,
+    dataset: Annotated[
+        str, typer.Argument(metavar="[DATASET]", help="Name of the dataset, unless there is --app.")
+    ],
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
+    app: Annotated[
+        str | None, typer.Option(help="Name of an app, which says where and how to search.")
+    ] = None,
+    chat: Annotated[
+        str | None, typer.Option(help="Id of a chat with that app, to go on with or to begin.")
+    ] = None,
+    similarity: Annotated[
+        float | None, typer.Option(help="Lowest score to keep, 0 to 1, inclusive; without --app.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Token budget of all quotes; without --app.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question from a dataset, by the completion backend of the settings."""
-    from api.apps import new_app
-    from api.chat.turn import AnswerPart, Question, Turn, run_turn
-    from retrieval.completion import Message, open_completion
+    """Answer a question from a dataset, or as an app does, by the completion backends of the settings."""
+    import asyncio
+
+    from api.apps import Apps, new_app
+    from api.chat.chats import LOCAL, Chats
+    from api.chat.history import Place
+    from retrieval.completion.backends import open_backends
 
     settings = read_settings()
-    with open_workspace(settings, model_progress()) as workspace:
-        asked = new_app("ask", (workspace.dataset_named(dataset).id,), similarity=similarity, limit=limit)
-        completion = open_completion(settings.completion)
-        for event in run_turn(asked, Question(Message("user", question)), workspace.search, completion):
-            if isinstance(event, AnswerPart) and stream and not as_json:
+    with open_documents(settings) as store, open_workspace(settings, model_progress()) as workspace:
+        if app is None:
+            if question is None or chat is not None:
+                raise InvalidRequest(
+                    "say which dataset and what to ask, or give --app NAME; a chat is with an app"
+                )
+            chosen = {} if limit is None else {"limit": limit}
+            asked = new_app("ask", (workspace.dataset_named(dataset).id,), similarity=similarity, **chosen)
+        else:
+            if question is not None or similarity is not None or limit is not None:
+                raise InvalidRequest(
+                    "the app says where and how to search: give --app and the question alone"
+                )
+            asked, question = Apps(store).named(app), dataset
+        conversation = Chats(store).at(Place(asked.id, LOCAL, chat)) if chat is not None else None
+        completion = open_backends(settings.backends).named(asked.backend)
+        answering = _answer(asked, question, conversation, workspace, completion)
+        turn = asyncio.run(_printed(answering, shows_pieces=stream and not as_json))
+    _print_turn(turn, as_json, was_streamed=stream)
+
+
+def _answer(
+    app: "App", question: str, chat: "Chat | None", workspace: Workspace, completion: "Completion"
+) -> "Events":
+    from api.chat.remembered import remembered
+    from api.chat.turn import Question, run_turn
+    from retrieval.completion import Message
+
+    message = Message("user", question)
+    asked = Question(message, chat.messages(app.history_turns) if chat else ())
+    events = run_turn(app, asked, workspace.search, completion)
+    return remembered(events, chat, message, None) if chat else events
+
+
+async def _printed(events: "Events", *, shows_pieces: bool) -> "Turn":
+    from api.chat.turn import AnswerPart, Turn
+
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, AnswerPart) and shows_pieces:
                 sys.stdout.write(event.text)
                 sys.stdout.flush()
             if isinstance(event, Turn):
-                _print_turn(event.answer, event.found, as_json, was_streamed=stream)
+                return event
+    raise AssertionError("a turn ends with itself, or with an error")
 
 
-def _print_turn(answer: str, found: SearchResult, as_json: bool, was_streamed: bool) -> None:
+def _print_turn(turn: "Turn", as_json: bool, was_streamed: bool) -> None:
     if as_json:
         from api.schemas.search import search_reply
 
-        print_json({"answer": answer, "quotes": search_reply(found)["list"]})
+        print_json(
+            {"answer": turn.answer, "quotes": search_reply(replace(turn.found, quotes=turn.quotes))["list"]}
+        )
         return
-    print_line("" if was_streamed else answer)
+    print_line("" if was_streamed else turn.answer)
     print_note("")
-    for place, quote in enumerate(found.quotes, start=1):
+    for place, quote in enumerate(turn.quotes, start=1):
         print_note(f"{place}. {quote.score:.4f}  {quote.record.q}  ({quote.collection_name})")

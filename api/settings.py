@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from api.limits import UPLOAD_LIMIT
-from retrieval.completion import EXTRACTIVE, CompletionChoice
+from retrieval.completion import CONTEXT_TOKENS, DEFAULT, EXTRACTIVE, BackendChoices, CompletionChoice
 from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
 from retrieval.rerank import RerankChoice
@@ -17,6 +17,31 @@ PREFIX = "QUOTEBASE_"
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 """A path that may begin with ``~``."""
+
+
+class FurtherBackend(BaseModel):
+    """One of ``QUOTEBASE_COMPLETION_BACKENDS``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    base_url: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)]
+    api_key: SecretStr | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    context: Annotated[int, Field(ge=512)] = CONTEXT_TOKENS
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def choice(self) -> CompletionChoice:
+        return CompletionChoice(
+            self.model,
+            self.base_url,
+            _secret(self.api_key),
+            self.timeout_s,
+            self.context,
+            self.concurrency,
+        )
 
 
 class Settings(BaseSettings):
@@ -42,6 +67,12 @@ class Settings(BaseSettings):
                               quote is the answer
     COMPLETION_API_KEY        its key
     COMPLETION_TIMEOUT_S      how long it may stay silent, in seconds
+    COMPLETION_CONTEXT        tokens that it takes, prompt and answer together
+    COMPLETION_CONCURRENCY    answers under way at a time; further ones wait. Without it any number
+    COMPLETION_BACKENDS       further backends that apps may name, as a JSON list of objects with name,
+                              base_url and model, and api_key, timeout_s, context and concurrency if need be
+    COMPLETION_FALLBACKS      names of those that answer where another one fails, separated by commas;
+                              ``extractive`` is one of them without being listed
     RERANK_MODEL              a cross-encoder, by sentence-transformers folder or hub id, or the
                               model's name at RERANK_URL
     RERANK_URL                a ``/rerank`` endpoint to take relevances from; without it and without
@@ -73,6 +104,10 @@ class Settings(BaseSettings):
     completion_base_url: str | None = None
     completion_api_key: SecretStr | None = None
     completion_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    completion_context: Annotated[int, Field(ge=512)] = CONTEXT_TOKENS
+    completion_concurrency: Annotated[int, Field(ge=1)] | None = None
+    completion_backends: tuple[FurtherBackend, ...] = ()
+    completion_fallbacks: str = ""
     rerank_model: str = ""
     rerank_url: str = ""
     rerank_key: SecretStr = SecretStr("")
@@ -113,7 +148,22 @@ class Settings(BaseSettings):
             self.completion_base_url,
             _secret(self.completion_api_key),
             self.completion_timeout_s,
+            self.completion_context,
+            self.completion_concurrency,
         )
+
+    @property
+    def backends(self) -> BackendChoices:
+        """Raises InvalidRequest for names that are given twice."""
+        others = {one.name: one.choice for one in self.completion_backends}
+        if len(others) < len(self.completion_backends) or {DEFAULT, EXTRACTIVE} & others.keys():
+            raise InvalidRequest(
+                f"each of QUOTEBASE_COMPLETION_BACKENDS needs a name of its own, other than {DEFAULT!r} and "
+                f"{EXTRACTIVE!r}",
+                "QUOTEBASE_COMPLETION_BACKENDS",
+            )
+        names = (name.strip() for name in self.completion_fallbacks.split(","))
+        return BackendChoices(self.completion, others, tuple(filter(None, names)))
 
     @property
     def rerank(self) -> RerankChoice:
@@ -128,10 +178,19 @@ def read_settings() -> Settings:
     """From the environment. Raises InvalidRequest that names the variable and what is wrong with it."""
     try:
         return Settings()
+    except SettingsError as error:
+        raise InvalidRequest(
+            f"the setting {PREFIX}COMPLETION_BACKENDS is not usable: {error.__cause__ or error}; it is a JSON list",
+            f"{PREFIX}COMPLETION_BACKENDS",
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
-        variable = PREFIX + str(first["loc"][0]).upper()
-        raise InvalidRequest(f"the setting {variable} is not usable: {first['msg']}", variable) from None
+        setting, *within = first["loc"]
+        variable = PREFIX + str(setting).upper()
+        place = "".join(f"{part}: " for part in within)
+        raise InvalidRequest(
+            f"the setting {variable} is not usable: {place}{first['msg']}", variable
+        ) from None
 
 
 def _secret(value: SecretStr | None) -> str | None:

@@ -17,7 +17,7 @@ from api.readiness import Readiness
 from api.settings import Settings
 from ingest.jobs import Jobs
 from ingest.runner import JobRunner
-from retrieval.completion import Completion, open_completion
+from retrieval.completion.backends import Backends, open_backends
 from retrieval.embedding import Embedder, Progress, open_embedder, open_later
 from retrieval.library import Library
 from retrieval.rebuilds import Rebuilds
@@ -39,7 +39,7 @@ class Service:
     """What the routes work with."""
 
     library: Library
-    completion: Completion
+    backends: Backends
     apps: Apps
     chats: Chats
     keys: Keys
@@ -57,7 +57,10 @@ class Service:
 
 @contextmanager
 def open_library(
-    settings: Settings, progress: Progress | None = None, model: Callable[[], Embedder] | None = None
+    settings: Settings,
+    progress: Progress | None = None,
+    model: Callable[[], Embedder] | None = None,
+    backends: Backends | None = None,
 ) -> Iterator[Library]:
     """The library in the data directory, closed at the end. Raises DirectoryInUse and what opening raises."""
     embedder = model() if model else open_embedder(settings.embedder, settings.cache_dir, progress)
@@ -67,7 +70,7 @@ def open_library(
         settings.mongodb,
         settings.index_memory,
         reranker=open_reranker(settings.rerank),
-        completion=open_completion(settings.completion),
+        completion=(backends or open_backends(settings.backends)).default,
         models=[open_later(choice, settings.cache_dir, progress) for choice in settings.further_embedders],
     ) as library:
         yield library
@@ -76,10 +79,11 @@ def open_library(
 @contextmanager
 def open_service(settings: Settings, progress: Progress | None = None) -> Iterator[Service]:
     """Everything a server needs, closed at the end."""
-    with open_library(settings, progress) as library:
+    backends = open_backends(settings.backends)
+    with open_library(settings, progress, backends=backends) as library:
         service = service_of(
             library,
-            open_completion(settings.completion),
+            backends,
             settings.private_links,
             settings.rate_limit,
             settings.upload_limit,
@@ -102,7 +106,7 @@ def _remove_leftovers(library: Library) -> None:
 
 def service_of(
     library: Library,
-    completion: Completion,
+    backends: Backends,
     allows_private_links: bool = False,
     rate_limit: str | None = None,
     upload_limit: int = UPLOAD_LIMIT,
@@ -112,10 +116,10 @@ def service_of(
     # It brings an HTTP server of its own, which commands that serve nothing need not load.
     from api.metrics import Metrics
 
-    runner = JobRunner(library, completion)
+    runner = JobRunner(library, backends.default)
     return Service(
         library,
-        completion,
+        backends,
         Apps(library.store),
         Chats(library.store),
         Keys(library.store),

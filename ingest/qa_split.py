@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingest.qa_replies import QaPair, parse_pairs
-from retrieval.completion import EXTRACTIVE, Completion, Message, Prompt, TextDelta
+from retrieval.completion import EXTRACTIVE, Completion, Message, Prompt
+from retrieval.completion.waiting import answer_of
 from retrieval.errors import CompletionFailed, InvalidRequest
 
 LOOK_AHEAD = 2
@@ -100,7 +101,7 @@ def split_into_pairs(
     """The pairs of each text, in the order of the texts.
 
     At most ``LOOK_AHEAD * concurrency`` texts are taken ahead of the result that is waited for.
-    Closing the generator gives up what waits or pauses at once; a reply under way ends with its next piece.
+    Closing the generator gives up what waits, pauses or is under way.
 
     A text may hold instructions of its own. It comes as a message of its own between marks that it
     cannot know, and the model is told to take it as material. No prompt can do more: whoever writes
@@ -153,20 +154,15 @@ class _Splitter:
         return FailedChunk(position, reasons[-1] if reasons else "it was not asked for")
 
     def _ask(self, text: str) -> str:
-        pieces: list[str] = []
-        size = 0
-        for piece in self.completion.stream(_to_prompt(text, self.prompt)):
-            if self.stopped.is_set():
-                break
-            if isinstance(piece, TextDelta):
-                pieces.append(piece.text)
-                size += len(piece.text)
-            if size > MAX_REPLY_CHARS:
-                raise CompletionFailed(
-                    f"the model's reply was not over after {MAX_REPLY_CHARS} characters: split the text "
-                    "into smaller chunks or take another model"
-                )
-        return "".join(pieces)
+        reply = answer_of(
+            self.completion, _to_prompt(text, self.prompt), max_chars=MAX_REPLY_CHARS, stopped=self.stopped
+        )
+        if len(reply) > MAX_REPLY_CHARS:
+            raise CompletionFailed(
+                f"the model's reply was not over after {MAX_REPLY_CHARS} characters: split the text "
+                "into smaller chunks or take another model"
+            )
+        return reply
 
 
 def _in_order(

@@ -130,7 +130,11 @@ class EmbedderUnavailable(QuotebaseError):
 
 
 class CompletionFailed(QuotebaseError):
-    pass
+    """``is_of_request``: it was refused for what was asked, and would answer something else."""
+
+    def __init__(self, message: str, *, is_of_request: bool = False) -> None:
+        super().__init__(message)
+        self.is_of_request = is_of_request
 
 
 class RerankFailed(QuotebaseError):

@@ -2,12 +2,11 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import NamedTuple
 
-from retrieval.completion import EXTRACTIVE, Completion, Content, Message, Piece, Prompt, TextDelta
+from retrieval.completion import EXTRACTIVE, Completion, Message, Prompt, text_of
+from retrieval.completion.waiting import answer_of
 from retrieval.errors import CompletionFailed
 
 MAX_FURTHER = 4
@@ -104,7 +103,8 @@ def extend_query(
             "and QUOTEBASE_COMPLETION_MODEL"
         )
     said = [message for message in history if message.role in ("user", "assistant")]
-    reply = _ask(completion, _to_prompt(question, said, background, model), timeout_s)
+    prompt = _to_prompt(question, said, background, model)
+    reply = answer_of(completion, prompt, max_chars=MAX_REPLY_CHARS, timeout_s=timeout_s)
     return read_extension(question, reply, in_context=bool(said or background))
 
 
@@ -135,9 +135,7 @@ def _to_prompt(question: str, said: Sequence[Message], background: str, model: s
     wording = CHINESE if len(_HAN.findall(question)) * 10 > len(question) else ENGLISH
     material = {
         "background": _shown(background),
-        "conversation": [
-            {message.role: _shown(_text_of(message.content))} for message in said[-MAX_HISTORY:]
-        ],
+        "conversation": [{message.role: _shown(text_of(message.content))} for message in said[-MAX_HISTORY:]],
         "question": _shown(question),
     }
     given = {name: value for name, value in material.items() if value}
@@ -152,47 +150,6 @@ def _to_prompt(question: str, said: Sequence[Message], background: str, model: s
 
 def _shown(text: str) -> str:
     return text[:MAX_SHOWN_CHARS]
-
-
-def _text_of(content: Content) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
-
-
-def _ask(completion: Completion, prompt: Prompt, timeout_s: float) -> str:
-    """The reply, read by another thread: a backend may stay silent for longer than a search can wait."""
-    is_over = threading.Event()
-    reply: Future[str] = Future()
-    threading.Thread(
-        target=_read, args=(completion, prompt, is_over, reply), name="query-extension", daemon=True
-    ).start()
-    try:
-        return reply.result(timeout_s)
-    except TimeoutError:
-        raise CompletionFailed(
-            f"the completion backend did not rewrite the question within {timeout_s:g} seconds: "
-            "take a faster model for it"
-        ) from None
-    finally:
-        is_over.set()
-
-
-def _read(completion: Completion, prompt: Prompt, is_over: threading.Event, reply: Future[str]) -> None:
-    try:
-        reply.set_result("".join(_texts(completion.stream(prompt), is_over)))
-    except BaseException as error:  # noqa: BLE001 - whoever waits for the reply raises it
-        reply.set_exception(error)
-
-
-def _texts(pieces: Iterator[Piece], is_over: threading.Event) -> Iterator[str]:
-    size = 0
-    for piece in pieces:
-        if is_over.is_set() or size > MAX_REPLY_CHARS:
-            return
-        if isinstance(piece, TextDelta):
-            size += len(piece.text)
-            yield piece.text
 
 
 # Reading

@@ -8,6 +8,9 @@ from api.keys import Key
 from retrieval.errors import ChatNotFound
 from retrieval.store import Store
 
+LOCAL = "local"
+"""Stands for a key where the command line asks."""
+
 LOCKS = 256
 """A chat always has the same one of them; two chats that share one wait for each other, a few milliseconds."""
 

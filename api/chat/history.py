@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Any
 
-from api.chat.prompt import text_of
 from api.schemas import wire_time
-from retrieval.completion import Content, Message
+from retrieval.completion import Content, Message, text_of
 from retrieval.errors import ChatItemNotFound, ChatNotFound, InvalidChatId
 from retrieval.store import Store
 from retrieval.types import Document, Page, new_id, now
@@ -17,9 +16,6 @@ ABOUT_KIND = "chat"
 
 MAX_CHAT_ID = 250
 """A chatId is shorter than this."""
-
-HISTORY_TURNS = 6
-"""Turns of the past that a question is asked after."""
 
 TITLE_LENGTH = 20
 """Characters of the first question that are a chat's title."""
@@ -78,20 +74,27 @@ class Chat:
         self._group = place.group
         self._lock = lock
 
-    def messages(self) -> tuple[Message, ...]:
-        """The latest turns, as messages."""
-        turns = self._store.page_documents(KIND, self._group, 0, HISTORY_TURNS, newest_first=True).items
-        return tuple(message for turn in reversed(turns) for message in _messages_of(turn.body))
+    def messages(self, turns: int) -> tuple[Message, ...]:
+        """The latest ``turns``, as messages."""
+        if not turns:
+            return ()
+        latest = self._store.page_documents(KIND, self._group, 0, turns, newest_first=True).items
+        return tuple(message for turn in reversed(latest) for message in _messages_of(turn.body))
 
-    def append(self, question: Message, answer: str, item_id: str | None, is_complete: bool) -> None:
+    def append(self, question: Message, answer: Message, item_id: str | None, is_complete: bool) -> None:
         """Store a turn; one that broke off keeps what was answered so far, and says so."""
         time = now()
-        body = {
+        body: dict[str, object] = {
             "question": question.content,
-            "answer": answer,
+            "answer": answer.content,
             "time": time.isoformat(),
             "complete": is_complete,
         }
+        # Of the most there is nothing more to tell.
+        if question.role != "user" or question.extra:
+            body["asked_as"] = {"role": question.role, **question.extra}
+        if answer.extra:
+            body["answered_with"] = dict(answer.extra)
         with self._lock:
             # The chat first: a turn of no chat could not be found to be deleted.
             self._note_turn(text_of(question.content), wire_time(time))
@@ -196,4 +199,6 @@ def _past_turn(document: Document) -> PastTurn:
 
 
 def _messages_of(turn: Any) -> tuple[Message, Message]:
-    return Message("user", turn["question"]), Message("assistant", turn["answer"])
+    asked = {"role": "user", **turn.get("asked_as", {})}
+    question = Message(asked.pop("role"), turn["question"], asked)
+    return question, Message("assistant", turn["answer"], turn.get("answered_with", {}))

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from api.chat.turn import AnswerPart, Event, StepStarted, ToolPart, Turn
+from api.chat.turn import AnswerPart, Event, StepStarted, ThoughtPart, ToolPart, Turn
 from api.errors import body_of
 from api.schemas.records import index_items
-from retrieval.completion import Message
+from retrieval.completion import Usage
 from retrieval.errors import QuotebaseError
 from retrieval.tokens import count_tokens
 from retrieval.types import Passage, Quote, new_id
@@ -27,25 +28,42 @@ SPEAKERS = {"system": "System", "user": "Human", "assistant": "AI", "tool": "Too
 Passages = Mapping[str, Sequence[Passage]]
 """The passages of each quoted record, by record id."""
 
-PassagesOf = Callable[[Turn], Passages]
+PassagesOf = Callable[[Turn], Awaitable[Passages]]
 
 
-def completion_object(turn: Turn, chat_id: str | None, passages: Passages | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a reply was asked for.
+
+    Args:
+        detail: what each step did.
+        citations: the quotes that the answer was given, for clients that do not ask for details.
+        usage: a last chunk with the tokens, in a stream.
+    """
+
+    detail: bool = False
+    citations: bool = False
+    usage: bool = False
+
+
+def completion_object(
+    turn: Turn, chat_id: str | None, wanted: Wanted, passages: Passages | None
+) -> dict[str, Any]:
     """OpenAI's ``chat.completion``; with ``responseData`` if the passages are given."""
-    usage = turn.usage
+    message: dict[str, Any] = {"role": "assistant", "content": turn.answer}
+    if turn.thoughts:
+        message["reasoning_content"] = turn.thoughts
+    if turn.tool_calls:
+        message |= {"content": turn.answer or None, "tool_calls": list(turn.tool_calls)}
+    if wanted.citations:
+        message["citations"] = citations_of(turn)
     reply: dict[str, Any] = {
         "id": chat_id or new_id(),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": turn.model,
-        "choices": [
-            {"message": {"role": "assistant", "content": turn.answer}, "index": 0, "finish_reason": "stop"}
-        ],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        },
+        "choices": [{"message": message, "index": 0, "finish_reason": turn.finish_reason}],
+        "usage": usage_object(turn.usage),
     }
     if passages is not None:
         search, chat = search_module(turn), chat_module(turn, passages)
@@ -54,6 +72,21 @@ def completion_object(turn: Turn, chat_id: str | None, passages: Passages | None
             {"moduleName": OBJECT_NAMES[CHAT_MODULE], **chat},
         ]
     return reply
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's ``usage``; ``estimated`` is there, and true, if the backend did not count."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+    return counts | ({"estimated": True} if usage.is_estimate else {})
+
+
+def citations_of(turn: Turn) -> list[dict[str, Any]]:
+    """The quotes that were in the prompt, in their order: the first is what the model knows as 1."""
+    return [_citation(quote) for quote in turn.quotes]
 
 
 def search_module(turn: Turn) -> dict[str, Any]:
@@ -84,19 +117,22 @@ def chat_module(turn: Turn, passages: Passages) -> dict[str, Any]:
         "answer": turn.answer,
         "maxToken": turn.app.max_tokens,
         "runningTime": round(turn.answer_seconds, 3),
-        "quoteList": [quote_item(quote, passages.get(quote.record.id, ())) for quote in turn.found.quotes],
+        "quoteList": [quote_item(quote, passages.get(quote.record.id, ())) for quote in turn.quotes],
         "completeMessages": [
-            {"obj": SPEAKERS[message.role], "value": message.content}
-            for message in (*turn.messages, Message("assistant", turn.answer))
+            {"obj": SPEAKERS[message.role], "value": message.content, **message.extra}
+            for message in (*turn.messages, turn.reply)
         ],
     }
 
 
 def quote_item(quote: Quote, passages: Sequence[Passage]) -> dict[str, Any]:
     """A quote as chat shows it: one score, and the passages it is indexed by."""
+    return {"dataset_id": quote.record.dataset_id, **_citation(quote), "indexes": index_items(passages)}
+
+
+def _citation(quote: Quote) -> dict[str, Any]:
     record = quote.record
     return {
-        "dataset_id": record.dataset_id,
         "datasetId": record.dataset_id,
         "collectionId": record.collection_id,
         "id": record.id,
@@ -106,7 +142,6 @@ def quote_item(quote: Quote, passages: Sequence[Passage]) -> dict[str, Any]:
         "sourceName": quote.collection_name,
         "sourceId": record.collection_id,
         "score": quote.score,
-        "indexes": index_items(passages),
     }
 
 
@@ -138,49 +173,59 @@ class EventStream:
     An error after the stream has begun goes out as an event and ends it.
     """
 
-    def __init__(self, chat_id: str | None, model: str, detail: bool) -> None:
+    def __init__(self, chat_id: str | None, model: str, wanted: Wanted) -> None:
         self._id = chat_id or new_id()
         self._created = int(time.time())
         self._model = model
-        self._detail = detail
+        self._wanted = wanted
 
-    def encode(
-        self, events: Iterable[Event | QuotebaseError], passages_of: PassagesOf
-    ) -> Generator[str, None, None]:
+    async def encode(
+        self, events: AsyncIterable[Event | QuotebaseError], passages_of: PassagesOf
+    ) -> AsyncGenerator[str, None]:
         """The text of the reply, an event a piece."""
-        for event in events:
+        async for event in events:
             match event:
                 case StepStarted(step):
-                    if self._detail:
+                    if self._wanted.detail:
                         yield _sse({"status": "running", "name": STEPS[step]}, "flowNodeStatus")
                 case AnswerPart(text, is_fixed):
-                    yield self._chunk({"content": text}, "fastAnswer" if is_fixed else "answer")
+                    yield self._delta({"content": text}, "fastAnswer" if is_fixed else "answer")
+                case ThoughtPart(text):
+                    yield self._delta({"reasoning_content": text})
                 case ToolPart(call):
-                    yield self._chunk({"tool_calls": [call]}, "toolCall")
+                    yield self._delta({"tool_calls": [call]}, "toolCall")
                 case Turn():
-                    yield from self._end(event, passages_of)
+                    for piece in self._end(event):
+                        yield piece
+                    if self._wanted.detail:
+                        yield _sse(flow_responses(event, await passages_of(event)), "flowResponses")
                 case QuotebaseError():
                     yield self._error(event)
 
-    def _end(self, turn: Turn, passages_of: PassagesOf) -> Iterator[str]:
-        yield self._chunk({}, "answer", "stop")
-        yield _sse("[DONE]", "answer" if self._detail else None)
-        if self._detail:
-            yield _sse(flow_responses(turn, passages_of(turn)), "flowResponses")
+    def _end(self, turn: Turn) -> Iterator[str]:
+        delta = {"citations": citations_of(turn)} if self._wanted.citations else {}
+        yield self._delta(delta, finish_reason=turn.finish_reason)
+        if self._wanted.usage:
+            yield self._chunk([], usage=usage_object(turn.usage))
+        yield _sse("[DONE]", "answer" if self._wanted.detail else None)
 
-    def _chunk(self, delta: dict[str, Any], event: str, finish_reason: str | None = None) -> str:
+    def _delta(self, delta: dict[str, Any], event: str = "answer", finish_reason: str | None = None) -> str:
+        return self._chunk([{"delta": delta, "index": 0, "finish_reason": finish_reason}], event)
+
+    def _chunk(self, choices: list[dict[str, Any]], event: str = "answer", **fields: object) -> str:
         chunk = {
             "id": self._id,
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._model,
-            "choices": [{"delta": delta, "index": 0, "finish_reason": finish_reason}],
+            "choices": choices,
+            **fields,
         }
-        return _sse(chunk, event if self._detail else None)
+        return _sse(chunk, event if self._wanted.detail else None)
 
     def _error(self, error: QuotebaseError) -> str:
         body = body_of(error)
-        return _sse(body, "error") if self._detail else _sse({"error": body["error"]}, None)
+        return _sse(body, "error") if self._wanted.detail else _sse({"error": body["error"]}, None)
 
 
 def _sse(data: object, event: str | None) -> str:

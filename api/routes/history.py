@@ -73,7 +73,7 @@ def start_chat(body: ChatInit, service: ServiceOf, key: ChatKey) -> Envelope:
     app = service.apps.get(_app_id(service, key, body.app_id))
     chat_id = body.chat_id or new_id()
     about = _chat_meant(service, key, app.id, chat_id, body.key_id).find_about()
-    return envelope(chat_start(app, app.model or service.completion.model, chat_id, about))
+    return envelope(chat_start(app, app.model or service.backends.named(app.backend).model, chat_id, about))
 
 
 @router.get("/init")

@@ -122,7 +122,7 @@ def _pairs(service: Service, body: PushData) -> tuple[list[RecordDraft], list[di
     drafts: list[RecordDraft] = []
     asked, errors = _drafts(body.data)
     texts = [draft.text for draft in asked]
-    for result in split_into_pairs(texts, service.completion, body.prompt or None):
+    for result in split_into_pairs(texts, service.backends.default, body.prompt or None):
         if isinstance(result, FailedChunk):
             errors.append({"index": result.position, "error": result.reason})
         else:

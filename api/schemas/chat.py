@@ -30,13 +30,21 @@ class ChatMessage(BaseModel):
         )
 
 
+class StreamOptions(BaseModel):
+    """OpenAI's, whose names are not camelCase."""
+
+    include_usage: bool = False
+
+
 class ChatRequest(Wire):
-    """FastGPT's request, which OpenAI's is a case of."""
+    """FastGPT's request, which OpenAI's is a case of. ``citations`` is ours: the quotes beside the answer."""
 
     chat_id: str | None = None
     response_chat_item_id: str | None = None
     stream: bool = False
     detail: bool = False
+    citations: bool = False
+    stream_options: StreamOptions = Field(default_factory=StreamOptions, alias="stream_options")
     variables: dict[str, Any] = Field(default_factory=dict)
     messages: list[ChatMessage] = Field(min_length=1)
     tools: list[dict[str, Any]] | None = None

@@ -1,32 +1,47 @@
 """Answers from an OpenAI-compatible ``/chat/completions`` endpoint."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
-from retrieval.completion import Piece, Prompt, TextDelta, ToolDelta, Usage
+from retrieval.completion import (
+    CONTEXT_TOKENS,
+    Finish,
+    Piece,
+    Prompt,
+    TextDelta,
+    ThoughtDelta,
+    ToolDelta,
+    Usage,
+)
 from retrieval.errors import CompletionFailed
-from retrieval.openai_client import EndpointError, OpenAIClient
+from retrieval.openai_client import ChatChunk, EndpointError, OpenAIChat
 
 MAX_RETRIES = 2
 """Fewer than for embeddings: somebody is waiting for the answer."""
+
+OF_THE_REQUEST = frozenset((400, 404, 413, 415, 422))
+"""Statuses that say something of what was asked for, and nothing of whether the backend works."""
+
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""Where servers put thoughts; OpenAI's own API does not tell them."""
 
 
 class EndpointCompletion:
     """A chat model behind an endpoint."""
 
-    def __init__(self, model: str, base_url: str, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        api_key: str | None,
+        timeout_s: float,
+        context_tokens: int = CONTEXT_TOKENS,
+    ) -> None:
         self.model = model
-        self._client = OpenAIClient(base_url, api_key, timeout_s, MAX_RETRIES)
+        self.context_tokens = context_tokens
+        self._chat = OpenAIChat(base_url, api_key, timeout_s, MAX_RETRIES)
 
-    def stream(self, prompt: Prompt) -> Iterator[Piece]:
-        try:
-            yield from self._stream(prompt)
-        except EndpointError as error:
-            raise CompletionFailed(
-                f"the completion backend failed: {error}; check QUOTEBASE_COMPLETION_BASE_URL, "
-                "QUOTEBASE_COMPLETION_API_KEY and the model's name"
-            ) from error
-
-    def _stream(self, prompt: Prompt) -> Iterator[Piece]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         options = {
             **prompt.options,
             **({} if prompt.temperature is None else {"temperature": prompt.temperature}),
@@ -35,11 +50,33 @@ class EndpointCompletion:
         messages = [
             {"role": message.role, "content": message.content, **message.extra} for message in prompt.messages
         ]
-        for chunk in self._client.stream_chat(prompt.model or self.model, messages, options):
-            for choice in chunk.choices:
-                if choice.delta.content:
-                    yield TextDelta(choice.delta.content)
-                for call in choice.delta.tool_calls or ():
-                    yield ToolDelta(call.model_dump(exclude_none=True))
-            if chunk.usage:
-                yield Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        model = prompt.model or self.model
+        try:
+            async with aclosing(self._chat.stream(model, messages, options)) as chunks:
+                async for chunk in chunks:
+                    for piece in _pieces(chunk, model):
+                        yield piece
+        except EndpointError as error:
+            raise CompletionFailed(
+                f"the completion backend failed: {error}; check QUOTEBASE_COMPLETION_BASE_URL, "
+                "QUOTEBASE_COMPLETION_API_KEY and the model's name",
+                is_of_request=error.status in OF_THE_REQUEST,
+            ) from error
+
+    async def aclose(self) -> None:
+        await self._chat.aclose()
+
+
+def _pieces(chunk: ChatChunk, model: str) -> Iterator[Piece]:
+    for choice in chunk.choices:
+        thought = next(filter(None, (getattr(choice.delta, name, None) for name in THOUGHT_FIELDS)), None)
+        if isinstance(thought, str):
+            yield ThoughtDelta(thought)
+        if choice.delta.content:
+            yield TextDelta(choice.delta.content)
+        for call in choice.delta.tool_calls or ():
+            yield ToolDelta(call.model_dump(exclude_none=True))
+        if choice.finish_reason:
+            yield Finish(choice.finish_reason, model)
+    if chunk.usage:
+        yield Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)

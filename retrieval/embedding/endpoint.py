@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from retrieval.errors import EmbedderUnavailable
-from retrieval.openai_client import EndpointError, OpenAIClient
+from retrieval.openai_client import EndpointError, OpenAIEmbeddings
 from retrieval.tokens import count_tokens, cut_to_tokens
 from retrieval.types import Embeddings
 
@@ -29,7 +29,7 @@ class EndpointEmbedder:
     def __init__(self, model: str, base_url: str, api_key: str | None, max_tokens: int) -> None:
         self.name = model
         self.max_tokens = max_tokens
-        self._client = OpenAIClient(base_url, api_key, TIMEOUT_S, MAX_RETRIES)
+        self._client = OpenAIEmbeddings(base_url, api_key, TIMEOUT_S, MAX_RETRIES)
 
     @cached_property
     def dim(self) -> int:

@@ -13,6 +13,7 @@ from api.settings import PREFIX, Settings
 from api.wiring import service_of
 from ingest.imports import import_file
 from retrieval.completion import Completion
+from retrieval.completion.backends import Backends
 from retrieval.completion.endpoint import EndpointCompletion
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
@@ -119,7 +120,7 @@ def backend() -> Iterator[OpenAIServer]:
 @contextmanager
 def opened(library: Library, completion: Completion) -> Iterator[Api]:
     """The application over a library; its imports end with it."""
-    service = service_of(library, completion)
+    service = service_of(library, Backends(completion))
     with closing(service.rebuilds), closing(service.runner):
         yield Api(service)
 

@@ -343,6 +343,7 @@ def test_usage_is_counted_where_the_backend_gives_none(backed: Api, backend: Ope
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
+        "estimated": True,
     }
     assert reply["responseData"][0]["tokens"] == count_tokens(QUESTION)
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from api.errors import STATUS, body_of, status_of
 from api.wiring import service_of
 from retrieval import errors
 from retrieval.completion import Piece, Prompt, TextDelta
+from retrieval.completion.backends import Backends
 from retrieval.library import Library
 from tests.api.wire import CHAT, DATASETS, Api, data_of, error_of, events_of, new_chatter
 
@@ -276,20 +277,24 @@ class Broken:
     """A backend with a mistake in it."""
 
     model = "broken"
+    context_tokens = 4096
 
     def __init__(self, *pieces: str) -> None:
         self._pieces = pieces
 
-    def stream(self, prompt: Prompt) -> Iterator[Piece]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         for piece in self._pieces:
             yield TextDelta(piece)
         raise ZeroDivisionError("secret detail of /etc/passwd")
+
+    async def aclose(self) -> None:
+        """It has no connections."""
 
 
 def test_a_mistake_of_ours_says_nothing_of_the_inside(
     sampled: Library, caplog: pytest.LogCaptureFixture
 ) -> None:
-    api = Api(service_of(sampled, Broken("half")))
+    api = Api(service_of(sampled, Backends(Broken("half"))))
 
     with caplog.at_level(logging.ERROR):
         response = new_chatter(api).send("文字脚本的作者", chatId="c")

@@ -206,7 +206,7 @@ def filled(chatter: Chatter, count: int, chat_id: str = "a") -> None:
     """q0, a0, q1, a1, … in the store."""
     chat = chatter.api.service.chats.at(Place(app_of(chatter), key_of(chatter), chat_id))
     for n in range(count):
-        chat.append(Message("user", f"q{n}"), f"a{n}", f"i{n}", is_complete=True)
+        chat.append(Message("user", f"q{n}"), Message("assistant", f"a{n}"), f"i{n}", is_complete=True)
 
 
 def test_pages_of_records_are_counted_from_the_latest(chatter: Chatter) -> None:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from api.wiring import UPLOADS_FOLDER, service_of
+from retrieval.completion.backends import Backends
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
 from tests.api.commands import Cli, RunHere, complaint, json_of
@@ -59,7 +60,7 @@ def test_a_link_is_imported_by_the_command_line(cli: Cli, run_here: RunHere, sit
 
 @pytest.fixture(params=[False, True], ids=["public only", "private too"])
 def api(library: Library, request: pytest.FixtureRequest) -> Iterator[Api]:
-    service = service_of(library, ExtractiveCompletion(), request.param)
+    service = service_of(library, Backends(ExtractiveCompletion()), request.param)
     with closing(service.runner):
         yield Api(service)
 

@@ -16,6 +16,7 @@ from api.app import create_app
 from api.readiness import Readiness
 from api.wiring import Service, service_of
 from ingest.jobs import Jobs
+from retrieval.completion.backends import Backends
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.embedding.endpoint import EndpointEmbedder
 from retrieval.errors import EmbedderUnavailable
@@ -57,7 +58,9 @@ def moody(tmp_path: Path) -> Iterator[tuple[MoodyEmbedder, Library]]:
 
 def ready(library: Library, remembered_s: float = 0.0) -> tuple[int, Any]:
     """The reply of ``/ready`` without a key: (status, body)."""
-    service = replace(service_of(library, ExtractiveCompletion()), readiness=Readiness(library, remembered_s))
+    service = replace(
+        service_of(library, Backends(ExtractiveCompletion())), readiness=Readiness(library, remembered_s)
+    )
     with closing(service.runner):
         reply = TestClient(create_app(service)).get("/ready")
     return reply.status_code, reply.json()
@@ -244,7 +247,7 @@ def test_metrics_take_an_admin_key(api: Api) -> None:
 
 
 def test_metrics_are_open_where_the_settings_say_so(sampled: Library) -> None:
-    service = service_of(sampled, ExtractiveCompletion(), metrics_open=True)
+    service = service_of(sampled, Backends(ExtractiveCompletion()), metrics_open=True)
     with closing(service.runner):
         reply = TestClient(create_app(service)).get("/metrics")
 
@@ -324,7 +327,7 @@ def test_nothing_that_users_wrote_is_in_the_metrics(api: Api) -> None:
 
 
 def test_metrics_go_on_without_the_store(api: Api, sampled: Library) -> None:
-    service = service_of(sampled, ExtractiveCompletion(), metrics_open=True)
+    service = service_of(sampled, Backends(ExtractiveCompletion()), metrics_open=True)
     with closing(service.runner):
         client = TestClient(create_app(service), raise_server_exceptions=False)
         client.get("/health")
@@ -367,8 +370,8 @@ def service_waits(service: Service, job_id: str) -> None:
 
 
 def test_services_count_for_themselves(sampled: Library) -> None:
-    first = service_of(sampled, ExtractiveCompletion(), metrics_open=True)
-    second = service_of(sampled, ExtractiveCompletion(), metrics_open=True)
+    first = service_of(sampled, Backends(ExtractiveCompletion()), metrics_open=True)
+    second = service_of(sampled, Backends(ExtractiveCompletion()), metrics_open=True)
     with closing(first.runner), closing(second.runner):
         TestClient(create_app(first)).get("/health")
         text = TestClient(create_app(second)).get("/metrics").text

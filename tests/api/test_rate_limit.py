@@ -12,6 +12,7 @@ from httpx2 import Response
 
 from api.limiting import RateLimit, network_of
 from api.wiring import service_of
+from retrieval.completion.backends import Backends
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.errors import RateLimited
 from retrieval.library import Library
@@ -22,7 +23,7 @@ from tests.api.wire import CHAT, DATASETS, Api, Headers, bearer, data_of, error_
 @pytest.fixture
 def limited(sampled: Library) -> Iterator[Api]:
     """Three requests an hour for each key."""
-    service = service_of(sampled, ExtractiveCompletion(), rate_limit="3/hour")
+    service = service_of(sampled, Backends(ExtractiveCompletion()), rate_limit="3/hour")
     with closing(service.runner):
         yield Api(service)
 

@@ -1,5 +1,6 @@
 """Every setting is documented, and is what the environment says."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.settings import PREFIX, Settings, read_settings
-from retrieval.completion import CompletionChoice
+from retrieval.completion import BackendChoices, CompletionChoice
 from retrieval.embedding import BUNDLED, EmbedderChoice
 from retrieval.errors import InvalidRequest
 from retrieval.rerank import RerankChoice
@@ -27,6 +28,22 @@ VALUES = {
     "completion_base_url": "http://chat/v1",
     "completion_api_key": "secret-3",
     "completion_timeout_s": "2.5",
+    "completion_context": "8192",
+    "completion_concurrency": "4",
+    "completion_backends": json.dumps(
+        [
+            {
+                "name": "big",
+                "base_url": "http://big/v1",
+                "model": "gpt",
+                "api_key": "secret-5",
+                "timeout_s": 9,
+                "context": 32768,
+                "concurrency": 2,
+            }
+        ]
+    ),
+    "completion_fallbacks": "big, extractive",
     "rerank_model": "rerank",
     "rerank_url": "http://rerank/v1/rerank",
     "rerank_key": "secret-4",
@@ -74,7 +91,12 @@ def test_every_setting_is_read_from_the_environment(everything_set: Settings) ->
         EmbedderChoice("/srv/a@b"),
         EmbedderChoice("bge", "http://other/v1", "secret-2", 8192),
     )
-    assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5)
+    assert everything_set.completion == CompletionChoice("chat", "http://chat/v1", "secret-3", 2.5, 8192, 4)
+    assert everything_set.backends == BackendChoices(
+        everything_set.completion,
+        {"big": CompletionChoice("gpt", "http://big/v1", "secret-5", 9.0, 32768, 2)},
+        ("big", "extractive"),
+    )
     assert everything_set.rerank == RerankChoice("rerank", "http://rerank/v1/rerank", "secret-4")
     assert everything_set.private_links is True
     assert everything_set.rate_limit == "120/minute"
@@ -132,6 +154,17 @@ def test_settings_do_not_change() -> None:
             for value in ("120", "0/minute", "-1/minute", "many", "1/fortnight", "1/minute;")
         ),
         *(("EMBEDDING_MAX_TOKENS", "15"), ("COMPLETION_TIMEOUT_S", "0"), ("COMPLETION_TIMEOUT_S", "-1")),
+        *(("COMPLETION_CONTEXT", "511"), ("COMPLETION_CONCURRENCY", "0")),
+        *(
+            ("COMPLETION_BACKENDS", value)
+            for value in (
+                "big",
+                "{}",
+                '[{"name": "big"}]',
+                '[{"name": "", "base_url": "http://b/v1", "model": "m"}]',
+                '[{"name": "big", "base_url": "http://b/v1", "model": "m", "key": "secret"}]',
+            )
+        ),
         *(
             ("INDEX_MEMORY", value)
             for value in ("0", "0GiB", "0.4B", "-1", "-2GiB", "2 pounds", "GiB", "many")
@@ -147,6 +180,15 @@ def test_a_bad_value_is_told_by_the_name_of_its_variable(
         read_settings()
 
     assert caught.value.param == PREFIX + name
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["default"], ["extractive"]])
+def test_backends_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    listed = [{"name": name, "base_url": "http://b/v1", "model": "m"} for name in names]
+    monkeypatch.setenv("QUOTEBASE_COMPLETION_BACKENDS", json.dumps(listed))
+
+    with pytest.raises(InvalidRequest, match="a name of its own"):
+        _ = read_settings().backends
 
 
 @pytest.mark.parametrize(("name", "value"), [("PORT", "65535"), ("EMBEDDING_MAX_TOKENS", "16")])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.wiring import service_of
+from retrieval.completion.backends import Backends
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
 from retrieval.model_changes import STEP
@@ -48,7 +49,7 @@ def two(sampled: Library, tmp_path: Path, embedder: HashEmbedder, gated: Gated) 
     """The samples in a server that runs ``hash`` and ``gated``."""
     sampled.close()
     with Library.open(tmp_path / "data", embedder, models=[gated]) as library:
-        service = service_of(library, ExtractiveCompletion())
+        service = service_of(library, Backends(ExtractiveCompletion()))
         with closing(service.rebuilds), closing(service.runner):
             yield Api(service)
 

@@ -21,6 +21,7 @@ from api.limits import JSON_LIMIT
 from api.schemas.imports import LinkForm, TextForm, read_form
 from api.uploads import FIELD_LIMIT, MAX_NAME, MAX_PARTS, plain_name, receive_upload
 from api.wiring import UPLOADS_FOLDER, service_of
+from retrieval.completion.backends import Backends
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.errors import InvalidRequest
 from retrieval.library import Library
@@ -88,7 +89,7 @@ def test_an_upload_may_be_as_large_as_the_limit(sampled: Library, is_declared: b
     body = form(sampled.dataset_named("coffee").id)
 
     def upload(limit: int) -> httpx2.Response:
-        service = service_of(sampled, ExtractiveCompletion(), upload_limit=limit)
+        service = service_of(sampled, Backends(ExtractiveCompletion()), upload_limit=limit)
         with closing(service.runner):
             return send(
                 Api(service), body if is_declared else (body[n : n + 9] for n in range(0, len(body), 9))

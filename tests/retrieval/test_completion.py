@@ -1,14 +1,18 @@
 """Both completion backends; the endpoint over a real connection to a server that does as it is told."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
 
 from retrieval.completion import (
+    Completion,
     CompletionChoice,
+    Finish,
     Message,
     Piece,
     Prompt,
@@ -52,6 +56,24 @@ def endpoint(server: OpenAIServer) -> EndpointCompletion:
     return EndpointCompletion("scripted", server.url, KEY, timeout_s=10)
 
 
+async def _read(completion: Completion, prompt: Prompt, pieces: list[Piece]) -> None:
+    try:
+        async for piece in completion.stream(prompt):
+            pieces.append(piece)
+    finally:
+        await completion.aclose()
+
+
+def read(completion: Completion, prompt: Prompt = PROMPT) -> list[Piece]:
+    """All pieces of an answer."""
+    pieces: list[Piece] = []
+    asyncio.run(_read(completion, prompt, pieces))
+    return pieces
+
+
+STOP = Finish("stop", "scripted")
+
+
 def failure(
     endpoint: EndpointCompletion, server: OpenAIServer, *replies: Reply, after: tuple[str, ...] = ()
 ) -> str:
@@ -59,7 +81,7 @@ def failure(
     server.script(*replies)
     pieces: list[Piece] = []
     with pytest.raises(CompletionFailed) as caught:
-        pieces.extend(endpoint.stream(PROMPT))
+        asyncio.run(_read(endpoint, PROMPT, pieces))
     assert pieces == [TextDelta(piece) for piece in after]
     assert KEY not in caught.value.message
     assert "\n" not in caught.value.message
@@ -74,33 +96,35 @@ def test_pieces_come_as_they_are_and_then_the_usage(
 ) -> None:
     server.script(answer("新海诚", " and\n", "more", usage=(12, 3)))
 
-    assert list(endpoint.stream(PROMPT)) == [
-        *(TextDelta("新海诚"), TextDelta(" and\n"), TextDelta("more"), Usage(12, 3))
+    assert read(endpoint) == [
+        *(TextDelta("新海诚"), TextDelta(" and\n"), TextDelta("more"), STOP, Usage(12, 3))
     ]
 
 
 def test_pieces_come_when_they_come(endpoint: EndpointCompletion, server: OpenAIServer) -> None:
     server.script(endless("on and ", threading.Event()))
 
-    pieces = endpoint.stream(PROMPT)
+    async def read_some() -> list[Piece]:
+        async with aclosing(endpoint.stream(PROMPT)) as pieces:
+            return [await anext(pieces) for _ in range(3)]
 
-    assert [next(pieces) for _ in range(3)] == [TextDelta("on and ")] * 3
+    assert asyncio.run(read_some()) == [TextDelta("on and ")] * 3
 
 
 def test_empty_pieces_are_left_out(endpoint: EndpointCompletion, server: OpenAIServer) -> None:
     server.script(answer("", "a", ""))
 
-    assert list(endpoint.stream(PROMPT)) == [TextDelta("a")]
+    assert read(endpoint) == [TextDelta("a"), STOP]
 
 
 def test_no_usage_where_the_server_gives_none(endpoint: EndpointCompletion, server: OpenAIServer) -> None:
     server.script(answer("a"))
 
-    assert list(endpoint.stream(PROMPT)) == [TextDelta("a")]
+    assert read(endpoint) == [TextDelta("a"), STOP]
 
 
 def test_what_is_sent(endpoint: EndpointCompletion, server: OpenAIServer) -> None:
-    list(endpoint.stream(PROMPT))
+    read(endpoint)
 
     (request,) = server.requests
     assert request.path == "/v1/chat/completions"
@@ -117,7 +141,7 @@ def test_choices_of_the_prompt_are_sent(endpoint: EndpointCompletion, server: Op
     tools = [{"type": "function", "function": {"name": "weather"}}]
     message = Message("tool", "sunny", {"tool_call_id": "call-1"})
 
-    list(endpoint.stream(Prompt((message,), (), "other", 0.0, 1, {"tools": tools})))
+    read(endpoint, Prompt((message,), (), "other", 0.0, 1, {"tools": tools}))
 
     body = server.requests[-1].body
     assert body["messages"] == [{"role": "tool", "content": "sunny", "tool_call_id": "call-1"}]
@@ -134,18 +158,24 @@ def test_tool_calls_come_piece_by_piece_in_openais_form(
     ]
     server.script(tool_calls(*calls, usage=(5, 6)))
 
-    assert list(endpoint.stream(PROMPT)) == [*(ToolDelta(call) for call in calls), Usage(5, 6)]
+    assert read(endpoint) == [
+        *(ToolDelta(call) for call in calls),
+        Finish("tool_calls", "scripted"),
+        Usage(5, 6),
+    ]
 
 
 def test_closing_the_iterator_ends_the_call(endpoint: EndpointCompletion, server: OpenAIServer) -> None:
     hung_up = threading.Event()
     server.script(endless("on and ", hung_up))
-    pieces = endpoint.stream(PROMPT)
-    next(pieces)
 
-    pieces.close()  # type: ignore[attr-defined]
+    async def read_one() -> bool:
+        pieces = endpoint.stream(PROMPT)
+        await anext(pieces)
+        await pieces.aclose()
+        return await asyncio.to_thread(hung_up.wait, 5)
 
-    assert hung_up.wait(timeout=5)
+    assert asyncio.run(read_one())
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -154,7 +184,7 @@ def test_passing_failures_are_sent_again(
 ) -> None:
     server.script(refusal(status, retry_after_ms=1), answer("a"))
 
-    assert list(endpoint.stream(PROMPT)) == [TextDelta("a")]
+    assert read(endpoint) == [TextDelta("a"), STOP]
     assert len(server.requests) == 2
 
 
@@ -162,7 +192,7 @@ def test_retry_after_is_honoured(endpoint: EndpointCompletion, server: OpenAISer
     server.script(refusal(429, retry_after_s=1), answer("a"))
     started = time.perf_counter()
 
-    assert list(endpoint.stream(PROMPT)) == [TextDelta("a")]
+    assert read(endpoint) == [TextDelta("a"), STOP]
 
     # Without being asked it waits half a second at most.
     assert time.perf_counter() - started >= 1.0
@@ -230,12 +260,14 @@ def test_a_server_that_falls_silent_is_given_up_after_the_timeout(server: OpenAI
 def test_the_choice_decides_the_backend(server: OpenAIServer) -> None:
     chosen = open_completion(CompletionChoice("other", server.url, KEY, 5))
 
-    assert (chosen.model, list(chosen.stream(PROMPT))) == ("other", [TextDelta("ok")])
+    assert (chosen.model, read(chosen)) == ("other", [TextDelta("ok"), Finish("stop", "other")])
     assert server.requests[-1].body["model"] == "other"
     assert open_completion(CompletionChoice()).model == "extractive"
 
 
 # The extractive backend
+
+QUOTED = Finish("stop", "extractive")
 
 
 def quote(q: str, a: str) -> Quote:
@@ -246,14 +278,14 @@ def quote(q: str, a: str) -> Quote:
 def test_extractive_says_the_answer_of_the_best_quote() -> None:
     prompt = Prompt(PROMPT.messages, (quote("q 1", "a 1\nmore"), quote("q 2", "a 2")))
 
-    assert list(ExtractiveCompletion().stream(prompt)) == [TextDelta("a 1\nmore")]
+    assert read(ExtractiveCompletion(), prompt) == [TextDelta("a 1\nmore"), QUOTED]
 
 
 def test_extractive_says_the_text_of_a_quote_without_an_answer() -> None:
     prompt = Prompt(PROMPT.messages, (quote("q 1", ""), quote("q 2", "a 2")))
 
-    assert list(ExtractiveCompletion().stream(prompt)) == [TextDelta("q 1")]
+    assert read(ExtractiveCompletion(), prompt) == [TextDelta("q 1"), QUOTED]
 
 
 def test_extractive_says_that_there_is_nothing() -> None:
-    assert list(ExtractiveCompletion().stream(PROMPT)) == [TextDelta(NOTHING_FOUND)]
+    assert read(ExtractiveCompletion(), PROMPT) == [TextDelta(NOTHING_FOUND), QUOTED]

@@ -10,7 +10,7 @@ import pytest
 from retrieval.embedding import EmbedderChoice, open_embedder
 from retrieval.embedding.endpoint import EndpointEmbedder
 from retrieval.errors import EmbedderUnavailable
-from retrieval.openai_client import EndpointError, OpenAIClient
+from retrieval.openai_client import EndpointError, OpenAIEmbeddings
 from retrieval.tokens import count_tokens
 from tests.doubles import HashEmbedder
 from tests.openai_server import OpenAIServer, Reply, closed_port, openai_server, refusal, text, vectors
@@ -229,7 +229,7 @@ def test_replies_that_are_no_embeddings(
 def test_unreachable_port_is_told_at_once_when_nothing_is_tried_again() -> None:
     with closed_port() as port:
         url = f"http://127.0.0.1:{port}/v1"
-        client = OpenAIClient(url, KEY, timeout_s=5, max_retries=0)
+        client = OpenAIEmbeddings(url, KEY, timeout_s=5, max_retries=0)
 
         with pytest.raises(EndpointError, match=f"^{url} cannot be reached or broke off: .*refused"):
             client.embed("m", ["a"])

@@ -3,14 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.completion import Message
+from retrieval.completion import Message, Piece, Prompt
 from retrieval.completion.endpoint import EndpointCompletion
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.errors import CompletionFailed
@@ -444,7 +444,7 @@ def test_a_silent_backend_is_given_up(endpoint: EndpointCompletion, server: Open
     is_over = threading.Event()
     server.script(stalled('["', until=is_over))
     started = time.monotonic()
-    with pytest.raises(CompletionFailed, match=r"did not rewrite the question within 0\.2 seconds"):
+    with pytest.raises(CompletionFailed, match=r"did not answer within 0\.2 seconds"):
         extend_query(endpoint, QUESTION, [], "", timeout_s=0.2)
     assert time.monotonic() - started < 2
     is_over.set()
@@ -473,9 +473,14 @@ class BrokenCompletion:
     """Raises what no backend may."""
 
     model = "broken"
+    context_tokens = 4096
 
-    def stream(self, prompt: object) -> Iterator[Any]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         raise ZeroDivisionError
+        yield
+
+    async def aclose(self) -> None:
+        """It has no connections."""
 
 
 def test_nobody_waits_for_a_backend_that_broke() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.types import StoredEmbeddings
+from retrieval.vectors.large_pages import use_large_pages
 
 Query = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
@@ -134,6 +135,17 @@ class Codes:
     @property
     def _flat(self) -> faiss.IndexScalarQuantizer:
         return faiss.downcast_index(self._index.storage) if self.has_graph else self._index
+
+    def rest(self) -> None:
+        """For codes that will not change for a while: make them quick to search. What is mapped is left as it is."""
+        if self._is_mapped:
+            return
+        arrays = [(self._flat.codes, 1)]
+        if self.has_graph:
+            arrays.append((self._index.hnsw.neighbors, 4))
+        for array, width in arrays:
+            if array.size():
+                use_large_pages(int(array.data()), array.size() * width)
 
     def at(self, positions: Positions | slice) -> StoredEmbeddings:
         """Copies of the vectors at these positions."""

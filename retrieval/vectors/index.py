@@ -181,6 +181,7 @@ class VectorIndex:
         else:
             self._sealed = self._gather(Part(with_graph(self.dim)), on_step)
         self._flat = Part(Codes(self.dim))
+        self._sealed.codes.rest()
         if self.has_graph:
             self._sealed.codes.effort = find_effort(self._sealed.codes)
 

@@ -15,6 +15,7 @@ from api.openapi import complete
 from api.request_ids import RequestIds
 from api.request_log import RequestLog
 from api.routes import (
+    apps,
     calibration,
     chat,
     collections,
@@ -67,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
     )
     for routes in (
         chat,
+        apps,
         history,
         datasets,
         collections,
@@ -83,6 +85,7 @@ def create_app(service: Service) -> FastAPI:
         health,
     ):
         app.include_router(routes.router)
+    app.include_router(apps.models)
     app.router.routes.append(Route("/mcp", McpDoor(), methods=["POST"]))
     docs.install(app)
     return app

@@ -1,7 +1,6 @@
 """Apps, for admins: ``/api/core/app/…``; and as the models that OpenAI's clients list."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -11,7 +10,7 @@ from api.auth import AdminKey, ChatKey, ServiceOf
 from api.keys import Key
 from api.removing import delete_app
 from api.schemas import envelope
-from api.schemas.apps import AppCreate, AppList, AppUpdate, app_item
+from api.schemas.apps import AppCreate, AppList, AppUpdate, ModelItem, ModelList, app_item, model_item
 from api.wiring import Service
 from retrieval.errors import AppNotFound, InvalidRequest
 
@@ -70,28 +69,23 @@ def remove_app(service: ServiceOf, _: AdminKey, appId: str = "", id: str = "") -
 
 @models.get("/v1/models")
 @models.get("/api/v1/models")
-def list_models(service: ServiceOf, key: ChatKey) -> dict[str, Any]:
+def list_models(service: ServiceOf, key: ChatKey) -> ModelList:
     """The app of the key, or with an admin key all apps, as OpenAI lists models."""
-    return {"object": "list", "data": [_model(app) for app in _opened(service, key)]}
+    return ModelList(data=[model_item(app) for app in _opened(service, key)])
 
 
 @models.get("/v1/models/{name}")
 @models.get("/api/v1/models/{name}")
-def get_model(name: str, service: ServiceOf, key: ChatKey) -> dict[str, Any]:
+def get_model(name: str, service: ServiceOf, key: ChatKey) -> ModelItem:
     """One of them, by the name of the app."""
     for app in _opened(service, key):
         if app.name == name:
-            return _model(app)
+            return model_item(app)
     raise AppNotFound(f"the key opens no app named {name!r}: see /v1/models")
 
 
 def _opened(service: Service, key: Key) -> list[App]:
     return [service.apps.get(key.app_id)] if key.app_id else service.apps.list()
-
-
-def _model(app: App) -> dict[str, Any]:
-    made_at = datetime.fromisoformat(app.created_at) if app.created_at else datetime.fromtimestamp(0, UTC)
-    return {"id": app.name, "object": "model", "created": int(made_at.timestamp()), "owned_by": "quotebase"}
 
 
 def _named(app_id: str) -> str:

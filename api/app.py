@@ -59,7 +59,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Knowledge-base retrieval over FastGPT's HTTP API",
         docs_url=None,
         redoc_url=None,
-        lifespan=_open_mcp,
+        lifespan=_running,
     )
     app.state.service = service
     errors.install(app)
@@ -92,6 +92,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 @asynccontextmanager
-async def _open_mcp(app: FastAPI) -> AsyncIterator[None]:
+async def _running(app: FastAPI) -> AsyncIterator[None]:
     async with running_door(app.state.service) as app.state.mcp:
         yield
+    await app.state.service.backends.aclose()

@@ -59,6 +59,7 @@ def main() -> None:
     # Said by name, or asyncio does not know it for TCP and leaves Nagle's algorithm on: 40 ms at the first delta.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     print(f"listens on http://127.0.0.1:{listening.getsockname()[1]}/v1", flush=True)
     config = uvicorn.Config(Clock(int(deltas), float(pause_s)), log_level="critical", lifespan="off")
     uvicorn.Server(config).run([listening])

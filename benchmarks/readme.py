@@ -142,7 +142,8 @@ def chat_tables(report: Mapping[str, Any]) -> str:
         (
             f"`python -m benchmarks speed chat` at revision {provenance['revision']}: a language model that sends "
             f"{results['deltas']} deltas, one each {results['pause_ms']:g} ms, behind a server that searches "
-            f"{results['records']:,} records with the bundled model; model, server and clients share two cores.",
+            f"{results['records']:,} records with the bundled model; model, server and clients share "
+            f"{provenance['cores']} cores.",
             _table(
                 (
                     f"{alone['answers']} answers, one after another: p50, p99 in ms",

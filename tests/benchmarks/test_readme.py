@@ -165,7 +165,7 @@ def way(lag_ms: float) -> dict[str, Any]:
 
 CHAT_REPORT = {
     "benchmark": "speed chat",
-    "provenance": {"revision": "abc123"},
+    "provenance": {"revision": "abc123", "cores": 2},
     "results": {
         "records": 20_000,
         "deltas": 200,
@@ -183,7 +183,7 @@ CHAT_REPORT = {
 
 CHAT_TABLES = """\
 `python -m benchmarks speed chat` at revision abc123: a language model that sends 200 deltas, one each 5 ms, behind \
-a server that searches 20,000 records with the bundled model; model, server and clients share two cores.
+a server that searches 20,000 records with the bundled model; model, server and clients share 2 cores.
 
 | 100 answers, one after another: p50, p99 in ms | by the server | by the model |
 |---|---|---|

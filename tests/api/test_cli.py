@@ -141,6 +141,62 @@ def test_ask_prints_the_answer_alone_on_stdout(
     assert backend.requests[-1].body["model"] == "scripted-model"
 
 
+def with_a_film(cli: Cli, backend: OpenAIServer) -> Cli:
+    """An app over ``suzume``, answered by the backend."""
+    cli.settings["COMPLETION_BASE_URL"] = backend.url
+    cli.settings["COMPLETION_MODEL"] = "scripted-model"
+    options = ("--dataset", "suzume", "--limit", "40", "--system-prompt", "be brief")
+    assert cli("apps", "create", "film", *options).code == 0
+    return cli
+
+
+@pytest.mark.parametrize("options", [(), ("--stream",)])
+def test_ask_as_an_app_does_and_go_on_in_its_chat(
+    filled: Cli, backend: OpenAIServer, options: tuple[str, ...]
+) -> None:
+    cli = with_a_film(filled, backend)
+    backend.script(answer("新海", "诚。"), answer("同名", "小说。"))
+
+    first = cli("ask", "--app", "film", "文字脚本的作者", "--chat", "c", *options)
+    second = cli("ask", "--app", "film", "他还写了什么", "--chat", "c", *options)
+
+    assert (first.code, first.out, second.out) == (0, "新海诚。\n", "同名小说。\n")
+    assert "1. 0.99" in first.err
+    messages = backend.requests[-1].body["messages"]
+    assert [message["role"] for message in messages] == ["system", "system", "user", "assistant", "user"]
+    said = [message["content"] for message in messages[1:]]
+    assert said == ["be brief", "文字脚本的作者", "新海诚。", "他还写了什么"]
+
+
+def test_an_answer_that_breaks_off_is_kept_in_the_chat(filled: Cli, backend: OpenAIServer) -> None:
+    cli = with_a_film(filled, backend)
+    backend.script(cut_off("half "), answer("whole"))
+
+    broken = cli("ask", "--app", "film", "文字脚本的作者", "--chat", "c", "--stream")
+    cli("ask", "--app", "film", "again", "--chat", "c")
+
+    assert (broken.code, broken.out) == (1, "half ")
+    assert "the completion backend failed" in broken.err
+    assert backend.requests[-1].body["messages"][-2]["content"] == "half "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("suzume",), "say which dataset and what to ask"),
+        (("suzume", "q", "--chat", "c"), "a chat is with an app"),
+        (("suzume", "q", "--app", "film"), "give --app and the question alone"),
+        (("--app", "film", "q", "--limit", "9"), "give --app and the question alone"),
+        (("--app", "nope", "q"), "there is no app named 'nope'"),
+        (("--app", "film", "q", "--chat", ""), "chatId has 0 characters"),
+    ],
+)
+def test_ask_says_what_it_needs(
+    filled: Cli, backend: OpenAIServer, arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in complaint(with_a_film(filled, backend)("ask", *arguments))
+
+
 # datasets
 
 

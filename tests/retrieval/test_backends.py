@@ -164,6 +164,56 @@ def test_one_attempt_decides_whether_it_works_again(monkeypatch: pytest.MonkeyPa
         pass
 
 
+@pytest.mark.parametrize("error", [CompletionFailed("too long", is_of_request=True), GeneratorExit()])
+def test_an_attempt_that_says_nothing_of_the_backend_leaves_the_decision_to_the_next(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    circuit = Circuit("a")
+    for _ in range(FAILURES):
+        with pytest.raises(CompletionFailed), circuit.closed():
+            raise CompletionFailed("down")
+    now += 31
+
+    with pytest.raises(type(error)), circuit.closed():
+        raise error
+    with pytest.raises(CompletionFailed, match="still down"), circuit.closed():
+        raise CompletionFailed("still down")
+    with pytest.raises(CompletionFailed, match="left alone"), circuit.closed():
+        pytest.fail("it was asked though it is left alone")
+
+
+def test_who_is_refused_does_not_wait_for_a_place_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailsThenHangs(Says):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+            self.prompts.append(prompt)
+            if len(self.prompts) > FAILURES:
+                await asyncio.Event().wait()
+            raise CompletionFailed("a is down")
+            yield
+
+    clock, later = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
+    guarded = Guarded(FailsThenHangs("a"), concurrency=1)
+
+    async def main() -> None:
+        nonlocal later
+        for _ in range(FAILURES):
+            with pytest.raises(CompletionFailed, match="a is down"):
+                await _read(guarded)
+        later = 31.0
+        deciding = asyncio.create_task(_read(guarded))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            with pytest.raises(CompletionFailed, match="left alone"):
+                await _read(guarded)
+        assert not deciding.done()
+        deciding.cancel()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("error", [CompletionFailed("too long", is_of_request=True), KeyError("ours")])
 def test_what_is_not_the_backends_fault_does_not_count(error: Exception) -> None:
     circuit = Circuit("a")

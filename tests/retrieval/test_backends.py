@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from retrieval.completion import Completion, Finish, Message, Piece, Prompt, TextDelta
+from retrieval.completion import Completion, Finish, Message, Piece, Prompt, TextDelta, ThoughtDelta
 from retrieval.completion.backends import FAILURES, Backends, Circuit, Guarded, InTurn, Slots
 from retrieval.completion.waiting import answer_of
 from retrieval.errors import CompletionFailed, InvalidRequest
@@ -363,6 +363,22 @@ def test_a_whole_answer() -> None:
 
 def test_an_answer_is_cut_off_where_it_is_long_enough() -> None:
     assert answer_of(Says("a", *("12345",) * 50), PROMPT, max_chars=12) == "123451234512345"
+
+
+def test_who_thinks_without_end_is_ended_too() -> None:
+    class Thinks(Says):
+        thoughts = 0
+
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+            yield TextDelta("12345")
+            for _ in range(50):
+                self.thoughts += 1
+                yield ThoughtDelta("12345")
+
+    thinking = Thinks("a")
+
+    assert answer_of(thinking, PROMPT, max_chars=12) == "12345"
+    assert thinking.thoughts == 2
 
 
 def test_a_failure_is_raised() -> None:

@@ -138,6 +138,8 @@ class Guarded:
         return self._completion.context_tokens
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        # Who would be refused need not wait for a place first.
+        self._circuit.refuse_if_open()
         async with self._slots.one() if self._slots else nullcontext():
             with self._circuit.closed():
                 async with aclosing(self._completion.stream(prompt)) as pieces:
@@ -161,29 +163,37 @@ class Circuit:
     @contextmanager
     def closed(self) -> Iterator[None]:
         """Around an attempt. Raises CompletionFailed at once while the circuit is open."""
-        self._check()
+        with self._lock:
+            self._check()
+            decides = self._failures >= FAILURES
+            if decides:
+                # Those that come before this attempt has ended are refused.
+                self._open_until = time.monotonic() + self._pause_s
         try:
             yield
-        except CompletionFailed as error:
-            if not error.is_of_request:
+        except BaseException as error:
+            if isinstance(error, CompletionFailed) and not error.is_of_request:
                 self._note_failure()
+            elif decides:
+                # It says nothing of the backend: the next attempt decides.
+                with self._lock:
+                    self._open_until = 0.0
             raise
         with self._lock:
             self._failures = 0
 
-    def _check(self) -> None:
+    def refuse_if_open(self) -> None:
+        """Raises CompletionFailed."""
         with self._lock:
-            left = self._open_until - time.monotonic()
-            if self._failures < FAILURES:
-                return
-            if left <= 0:
-                # This attempt decides; those that come before it has ended do not.
-                self._open_until = time.monotonic() + self._pause_s
-                return
-        raise CompletionFailed(
-            f"the completion backend {self._model!r} failed {self._failures} times in a row and is left alone: "
-            f"ask again in {left:.0f} seconds; the log says what went wrong"
-        )
+            self._check()
+
+    def _check(self) -> None:
+        left = self._open_until - time.monotonic()
+        if self._failures >= FAILURES and left > 0:
+            raise CompletionFailed(
+                f"the completion backend {self._model!r} failed {self._failures} times in a row and is left "
+                f"alone: ask again in {left:.0f} seconds; the log says what went wrong"
+            )
 
     def _note_failure(self) -> None:
         with self._lock:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from contextlib import aclosing
 
-from retrieval.completion import Completion, Prompt, TextDelta
+from retrieval.completion import Completion, Prompt, TextDelta, ThoughtDelta
 from retrieval.errors import CompletionFailed
 
 LOOK_S = 0.1
@@ -19,9 +19,10 @@ def answer_of(
     timeout_s: float | None = None,
     stopped: threading.Event | None = None,
 ) -> str:
-    """The text of an answer. What is longer than ``max_chars`` is cut off by ending the call.
+    """The text of an answer.
 
     Args:
+        max_chars: after so many, thoughts included, the call is ended.
         timeout_s: how long the whole answer may take.
         stopped: set by another thread, it ends the call; what was answered until then is the answer.
 
@@ -63,6 +64,7 @@ async def _read(completion: Completion, prompt: Prompt, max_chars: int, pieces: 
         async for piece in stream:
             if isinstance(piece, TextDelta):
                 pieces.append(piece.text)
+            if isinstance(piece, TextDelta | ThoughtDelta):
                 size += len(piece.text)
             if size > max_chars:
                 return

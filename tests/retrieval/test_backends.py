@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from retrieval.completion import Completion, Finish, Message, Piece, Prompt, TextDelta
+from retrieval.completion import Completion, Finish, Message, Piece, Prompt, TextDelta, ThoughtDelta
 from retrieval.completion.backends import FAILURES, Backends, Circuit, Guarded, InTurn, Slots
 from retrieval.completion.waiting import answer_of
 from retrieval.errors import CompletionFailed, InvalidRequest
@@ -164,6 +164,56 @@ def test_one_attempt_decides_whether_it_works_again(monkeypatch: pytest.MonkeyPa
         pass
 
 
+@pytest.mark.parametrize("error", [CompletionFailed("too long", is_of_request=True), GeneratorExit()])
+def test_an_attempt_that_says_nothing_of_the_backend_leaves_the_decision_to_the_next(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    circuit = Circuit("a")
+    for _ in range(FAILURES):
+        with pytest.raises(CompletionFailed), circuit.closed():
+            raise CompletionFailed("down")
+    now += 31
+
+    with pytest.raises(type(error)), circuit.closed():
+        raise error
+    with pytest.raises(CompletionFailed, match="still down"), circuit.closed():
+        raise CompletionFailed("still down")
+    with pytest.raises(CompletionFailed, match="left alone"), circuit.closed():
+        pytest.fail("it was asked though it is left alone")
+
+
+def test_who_is_refused_does_not_wait_for_a_place_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailsThenHangs(Says):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+            self.prompts.append(prompt)
+            if len(self.prompts) > FAILURES:
+                await asyncio.Event().wait()
+            raise CompletionFailed("a is down")
+            yield
+
+    clock, later = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
+    guarded = Guarded(FailsThenHangs("a"), concurrency=1)
+
+    async def main() -> None:
+        nonlocal later
+        for _ in range(FAILURES):
+            with pytest.raises(CompletionFailed, match="a is down"):
+                await _read(guarded)
+        later = 31.0
+        deciding = asyncio.create_task(_read(guarded))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            with pytest.raises(CompletionFailed, match="left alone"):
+                await _read(guarded)
+        assert not deciding.done()
+        deciding.cancel()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("error", [CompletionFailed("too long", is_of_request=True), KeyError("ours")])
 def test_what_is_not_the_backends_fault_does_not_count(error: Exception) -> None:
     circuit = Circuit("a")
@@ -313,6 +363,22 @@ def test_a_whole_answer() -> None:
 
 def test_an_answer_is_cut_off_where_it_is_long_enough() -> None:
     assert answer_of(Says("a", *("12345",) * 50), PROMPT, max_chars=12) == "123451234512345"
+
+
+def test_who_thinks_without_end_is_ended_too() -> None:
+    class Thinks(Says):
+        thoughts = 0
+
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+            yield TextDelta("12345")
+            for _ in range(50):
+                self.thoughts += 1
+                yield ThoughtDelta("12345")
+
+    thinking = Thinks("a")
+
+    assert answer_of(thinking, PROMPT, max_chars=12) == "12345"
+    assert thinking.thoughts == 2
 
 
 def test_a_failure_is_raised() -> None:

@@ -7,6 +7,7 @@ from anyio.to_thread import run_sync
 from api.chat.history import Chat
 from api.chat.turn import AnswerPart, Events, Turn
 from retrieval.completion import Message
+from retrieval.types import new_id
 
 
 async def remembered(events: Events, chat: Chat, question: Message, item_id: str | None) -> Events:
@@ -15,17 +16,22 @@ async def remembered(events: Events, chat: Chat, question: Message, item_id: str
     A turn of which nothing was answered is not stored: its question would stand before the next one without an answer.
     """
     said: list[str] = []
-    is_complete = False
+    reply: Message | None = None
+    is_stored = False
+    # Under one id it is one turn, however often it is stored.
+    item_id = item_id or new_id()
     try:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, AnswerPart):
                     said.append(event.text)
                 if isinstance(event, Turn):
-                    is_complete = True
-                    await run_sync(chat.append, question, event.reply, item_id, is_complete)
+                    reply = event.reply
+                    await run_sync(chat.append, question, reply, item_id, True)
+                    is_stored = True
                 yield event
     finally:
-        if said and not is_complete:
-            # Also where the client has hung up, which ends this between two pieces.
-            await run_sync(chat.append, question, Message("assistant", "".join(said)), item_id, is_complete)
+        # Also where the client has hung up, which ends this between two pieces, or while the turn was being stored.
+        if not is_stored and (reply or said):
+            kept = reply or Message("assistant", "".join(said))
+            await run_sync(chat.append, question, kept, item_id, reply is not None)

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,27 +182,28 @@ class EventStream:
         self._role = {"role": "assistant"}
 
     async def encode(
-        self, events: AsyncIterable[Event | QuotebaseError], passages_of: PassagesOf
+        self, events: AsyncGenerator[Event | QuotebaseError, None], passages_of: PassagesOf
     ) -> AsyncGenerator[str, None]:
-        """The text of the reply, an event a piece."""
-        async for event in events:
-            match event:
-                case StepStarted(step):
-                    if self._wanted.detail:
-                        yield _sse({"status": "running", "name": STEPS[step]}, "flowNodeStatus")
-                case AnswerPart(text, is_fixed):
-                    yield self._delta({"content": text}, "fastAnswer" if is_fixed else "answer")
-                case ThoughtPart(text):
-                    yield self._delta({"reasoning_content": text})
-                case ToolPart(call):
-                    yield self._delta({"tool_calls": [call]}, "toolCall")
-                case Turn():
-                    for piece in self._end(event):
-                        yield piece
-                    if self._wanted.detail:
-                        yield _sse(flow_responses(event, await passages_of(event)), "flowResponses")
-                case QuotebaseError():
-                    yield self._error(event)
+        """The text of the reply, an event a piece. Closing it closes ``events``, which ends the turn."""
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case StepStarted(step):
+                        if self._wanted.detail:
+                            yield _sse({"status": "running", "name": STEPS[step]}, "flowNodeStatus")
+                    case AnswerPart(text, is_fixed):
+                        yield self._delta({"content": text}, "fastAnswer" if is_fixed else "answer")
+                    case ThoughtPart(text):
+                        yield self._delta({"reasoning_content": text})
+                    case ToolPart(call):
+                        yield self._delta({"tool_calls": [call]}, "toolCall")
+                    case Turn():
+                        for piece in self._end(event):
+                            yield piece
+                        if self._wanted.detail:
+                            yield _sse(flow_responses(event, await passages_of(event)), "flowResponses")
+                    case QuotebaseError():
+                        yield self._error(event)
 
     def _end(self, turn: Turn) -> Iterator[str]:
         delta = {"citations": citations_of(turn)} if self._wanted.citations else {}

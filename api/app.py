@@ -15,6 +15,7 @@ from api.openapi import complete
 from api.request_ids import RequestIds
 from api.request_log import RequestLog
 from api.routes import (
+    apps,
     calibration,
     chat,
     collections,
@@ -58,7 +59,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Knowledge-base retrieval over FastGPT's HTTP API",
         docs_url=None,
         redoc_url=None,
-        lifespan=_open_mcp,
+        lifespan=_running,
     )
     app.state.service = service
     errors.install(app)
@@ -67,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
     )
     for routes in (
         chat,
+        apps,
         history,
         datasets,
         collections,
@@ -83,12 +85,14 @@ def create_app(service: Service) -> FastAPI:
         health,
     ):
         app.include_router(routes.router)
+    app.include_router(apps.models)
     app.router.routes.append(Route("/mcp", McpDoor(), methods=["POST"]))
     docs.install(app)
     return app
 
 
 @asynccontextmanager
-async def _open_mcp(app: FastAPI) -> AsyncIterator[None]:
+async def _running(app: FastAPI) -> AsyncIterator[None]:
     async with running_door(app.state.service) as app.state.mcp:
         yield
+    await app.state.service.backends.aclose()

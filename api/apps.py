@@ -8,7 +8,7 @@ from typing import Any, Literal
 from retrieval.errors import AppNotFound, InvalidRequest, NameTaken
 from retrieval.requests import check_request
 from retrieval.store import Store
-from retrieval.types import Document, Extension, SearchMode, SearchRequest, new_id
+from retrieval.types import Document, Extension, SearchMode, SearchRequest, new_id, now
 
 KIND = "app"
 
@@ -59,6 +59,7 @@ class App:
         welcome_text, variables: what a client shows and asks for before the first question.
         citations: whether every answer carries what it was given to quote.
         search_price, chat_price: per 1,000 tokens, for the ``price`` fields of replies.
+        created_at: ISO 8601.
     """
 
     id: str
@@ -91,6 +92,7 @@ class App:
     citations: bool = False
     search_price: float = 0.0
     chat_price: float = 0.0
+    created_at: str = ""
 
     def search_request(self, text: str, history: Sequence[tuple[Speaker, str]] = ()) -> SearchRequest:
         """The search for a question, after what was said before it."""
@@ -116,7 +118,7 @@ class App:
 
 def new_app(name: str, dataset_ids: tuple[str, ...], **fields_: Any) -> App:
     """An app with a fresh id. Raises InvalidRequest that names the field."""
-    app = App(new_id(), name, dataset_ids, **fields_)
+    app = App(new_id(), name, dataset_ids, created_at=now().isoformat(), **fields_)
     check_app(app)
     return app
 
@@ -125,9 +127,6 @@ def check_app(app: App) -> None:
     """Raises InvalidRequest for the first field out of range."""
     if not app.name.strip():
         raise InvalidRequest("an app needs a name", "name")
-    if not app.dataset_ids:
-        raise InvalidRequest("an app needs a dataset to answer from: name one with --dataset", "datasetIds")
-    check_request(app.search_request("a question"))
     for name, value, least, most in (
         ("maxTokens", app.max_tokens, 1, None),
         ("temperature", app.temperature, 0, 2),
@@ -139,6 +138,9 @@ def check_app(app: App) -> None:
             allowed = f"at least {least}" if most is None else f"from {least} to {most}"
             raise InvalidRequest(f"{name} is {value}, it must be {allowed}", name)
     _check_variables([variable.key for variable in app.variables])
+    if not app.dataset_ids:
+        raise InvalidRequest("an app needs a dataset to answer from: name one with --dataset", "datasetIds")
+    check_request(app.search_request("a question"))
 
 
 def _check_variables(keys: Sequence[str]) -> None:
@@ -168,6 +170,13 @@ class Apps:
             raise NameTaken(f"there is an app named {app.name!r} already: choose another name")
         self._store.put_document(KIND, app.id, asdict(app))
         return app
+
+    def update(self, app: App) -> None:
+        """Let the app of this id be this one. Raises AppNotFound, NameTaken."""
+        self.get(app.id)
+        if any(other.name == app.name and other.id != app.id for other in self.list()):
+            raise NameTaken(f"there is an app named {app.name!r} already: choose another name")
+        self._store.put_document(KIND, app.id, asdict(app))
 
     def get(self, app_id: str) -> App:
         """Raises AppNotFound."""

@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.cli_access import apps, keys
+from api.cli_apps import apps
 from api.cli_evaluate import evaluate_dataset
+from api.cli_keys import keys
 from api.cli_mcp import serve_mcp
 from api.cli_search import ask_dataset, search_dataset
 from api.output import (

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -95,6 +96,14 @@ class Keys:
                 self.uses.forget(key_id)
                 return
         raise KeyNotFound(f"there is no key with the id {key_id!r}: see the ids with quotebase keys list")
+
+    def revoke_those_of(self, app_id: str) -> None:
+        """No key opens the app any more."""
+        for key in self.list():
+            if key.app_id == app_id:
+                # Another request may have been quicker.
+                with suppress(KeyNotFound):
+                    self.revoke(key.id)
 
 
 _LISTS: Mapping[str, tuple[str, ...]] = {"dataset_ids": (), "capabilities": CAPABILITIES}

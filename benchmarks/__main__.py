@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -138,6 +139,31 @@ def speed_search(
 
     rows = min(rows, 4_000) if quick else rows
     publish(measure_search(bulk, BundledEmbedder(cache_dir), cache_dir, rows, _say), quick, as_json)
+
+
+@speed.command("soak")
+def speed_soak(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 60.0,
+    clients: Annotated[int, typer.Option(min=1, help="That write, and as many that search.")] = 8,
+    cache_dir: CacheDir = CACHE,
+    quick: Quick = False,
+    as_json: AsJson = False,
+) -> None:
+    """Clients that write and clients that search at once, and whether anything is lost."""
+    from benchmarks.ingest import read_rows
+    from benchmarks.report import make_report
+    from benchmarks.server import environment_of
+    from benchmarks.soak import measure_soak
+    from retrieval.embedding import binding
+
+    rows = list(dict.fromkeys(read_rows(bulk, 1_000_000)))
+    with tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place:
+        environment = environment_of(Path(place) / "data", cache_dir)
+        results = measure_soak(
+            environment, rows, min(seconds, 20) if quick else seconds, clients, clients, _say
+        )
+    publish(make_report("speed soak", binding(BundledEmbedder(cache_dir)), bulk, results), quick, as_json)
 
 
 @app.command()

@@ -1,22 +1,16 @@
 """A server under concurrent searches: as users run it, and with each query embedded by itself."""
 
-import os
-import re
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import httpx2
 
+from benchmarks.server import PROGRAM, environment_of, serving
 from benchmarks.timing import Timed, time_each, time_once
-
-START_S = 120
 
 # The same program, but for how a question becomes an embedding.
 UNBATCHED = """
@@ -35,61 +29,17 @@ def measure_http(
     warm, questions = questions[:32], questions[32:]
     results: dict[str, Any] = {"clients": clients, "questions": half}
     modes = {
-        "batched": (["-c", "from api.cli import main; main()"], questions[:half]),
-        "unbatched": (["-c", UNBATCHED], questions[half : 2 * half]),
+        "batched": (PROGRAM, questions[:half]),
+        "unbatched": (("-c", UNBATCHED), questions[half : 2 * half]),
     }
     for mode, (program, asked) in modes.items():
-        with _server(program, data_dir, cache_dir) as (url, key):
+        with serving(environment_of(data_dir, cache_dir), program) as (url, key):
             _ask_all(url, key, dataset_id, warm, clients)
             results[mode] = _ask_all(url, key, dataset_id, asked, clients)
     results["times_as_many_requests"] = round(
         results["batched"]["requests_per_s"] / results["unbatched"]["requests_per_s"], 2
     )
     return results
-
-
-@contextmanager
-def _server(program: Sequence[str], data_dir: Path, cache_dir: Path) -> Iterator[tuple[str, str]]:
-    """Its address and an admin key; stopped at the end."""
-    environment = {
-        **os.environ,
-        "QUOTEBASE_DATA_DIR": str(data_dir),
-        "QUOTEBASE_CACHE_DIR": str(cache_dir),
-        "QUOTEBASE_LOG_LEVEL": "warning",
-    }
-    created = subprocess.run(
-        [sys.executable, "-c", "from api.cli import main; main()", "keys", "create", "--admin"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    process = subprocess.Popen(
-        [sys.executable, *program, "serve", "--port", "0"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield _address(process), created.stdout.split()[0]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _address(process: "subprocess.Popen[str]") -> str:
-    """Where the server says it listens."""
-    assert process.stdout is not None
-    deadline = threading.Timer(START_S, process.kill)
-    deadline.start()
-    try:
-        for line in process.stdout:
-            if found := re.search(r"listens on (\S+)", line):
-                return found[1]
-    finally:
-        deadline.cancel()
-    raise RuntimeError("the server did not start")
 
 
 def _ask_all(url: str, key: str, dataset_id: str, questions: Sequence[str], clients: int) -> dict[str, float]:

@@ -39,7 +39,7 @@ Rows = Sequence[tuple[str, str]]
 
 def measure_ingest(bulk: Path, embedder: Embedder, most: int, say: Say) -> dict[str, Any]:
     """Import ``most`` rows of a q/a table, in parts, then again, then changed."""
-    rows = _read(bulk, most)
+    rows = read_rows(bulk, most)
     embedder.embed_passages(["warm up"])
     with (
         tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place,
@@ -149,6 +149,7 @@ class _Bench:
         return import_file(self._library, self._dataset, path, settings)
 
 
-def _read(bulk: Path, most: int) -> list[tuple[str, str]]:
+def read_rows(bulk: Path, most: int) -> list[tuple[str, str]]:
+    """(q, a) of the first rows of a q/a table."""
     with bulk.open(encoding="utf-8", newline="") as file:
         return [(row["q"], row["a"]) for row, _ in zip(csv.DictReader(file), range(most), strict=False)]

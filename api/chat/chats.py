@@ -1,5 +1,6 @@
 """All chats of a store: whose they are, their order, and one lock for each."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from threading import Lock
 
@@ -38,7 +39,14 @@ class Chats:
 
     def clear(self, key: Key) -> None:
         """Delete all chats of an app key."""
-        for about in self.list(key.app_id, key.id):
+        self._delete(key.app_id, self.list(key.app_id, key.id))
+
+    def clear_app(self, app_id: str) -> None:
+        """Delete all chats of an app, whatever key they are of."""
+        self._delete(app_id, self.list(app_id))
+
+    def _delete(self, app_id: str, abouts: Iterable[About]) -> None:
+        for about in abouts:
             # Another request may have been quicker.
             with suppress(ChatNotFound):
-                self.open(key, about.chat_id).delete()
+                self.at(Place(app_id, about.key_id, about.chat_id)).delete()

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field
 from api.apps import App
 from api.chat.history import QUESTION_SUFFIX, About, PastTurn
 from api.schemas import Wire, wire_time
+from api.schemas.apps import variable_item
 from api.schemas.paging import Paging
 from retrieval.completion import Content
 
@@ -113,11 +114,18 @@ def chat_start(app: App, model: str, chat_id: str, about: About | None) -> dict[
         "title": (about.custom_title or about.title) if about else "",
         "variables": {},
         "app": {
-            "chatConfig": {"welcomeText": "", "variables": [], "questionGuide": False},
+            "chatConfig": {
+                "welcomeText": app.welcome_text,
+                "variables": [
+                    {**variable_item(variable), "type": "input", "required": False}
+                    for variable in app.variables
+                ],
+                "questionGuide": False,
+            },
             "chatModels": [model],
             "name": app.name,
             "avatar": "",
-            "intro": "",
+            "intro": app.intro,
             "type": "simple",
             "pluginInputs": [],
         },

@@ -643,8 +643,8 @@ TWO = (str(DATA / "suzume.csv"), str(DATA / "coffee.csv"))
         ),
         pytest.param(
             ("apps", "create", "x", "--max-tokens", "0"),
-            "max_tokens is 0, it must be at least 1",
-            id="max_tokens 0",
+            "maxTokens is 0, it must be at least 1",
+            id="maxTokens 0",
         ),
         pytest.param(
             ("apps", "delete", "nope"),

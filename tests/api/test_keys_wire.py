@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.cli_access import May
+from api.cli_keys import May
 from api.key_uses import KIND
 from api.keys import CAPABILITIES, Keys
 from api.settings import Settings

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -62,19 +62,23 @@ def text_log() -> Iterator[Logged]:
 
 
 class Talkative:
-    """Logs, in whatever thread it is run, and may break."""
+    """Logs, in whatever task it is run, and may break."""
 
     model = "talkative"
+    context_tokens = 4096
 
     def __init__(self, breaks: bool = False) -> None:
         self._breaks = breaks
 
-    def stream(self, prompt: Prompt) -> Iterator[Piece]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         for word in ("one ", "two"):
             logging.getLogger("talkative").info("says %s", word)
             yield TextDelta(word)
         if self._breaks:
             raise RuntimeError("broken")
+
+    async def aclose(self) -> None:
+        """It has no connections."""
 
 
 # Ids
@@ -208,7 +212,7 @@ def test_a_line_of_text_ends_with_the_id(api: Api, text_log: Logged) -> None:
     (line,) = [line for line in text_log.text.splitlines() if "api.request_log" in line]
 
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO api\.access: "
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO api\.request_log: "
         r"GET /health 200 in \d+\.\d ms, client testclient, key - \[r-2\]",
         line,
     )

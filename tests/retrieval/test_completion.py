@@ -29,6 +29,7 @@ from tests.openai_server import (
     OpenAIServer,
     Reply,
     answer,
+    closed_port,
     cut_off,
     endless,
     openai_server,
@@ -243,6 +244,15 @@ def test_failures_between_two_pieces(
 )
 def test_replies_that_are_no_stream(endpoint: EndpointCompletion, server: OpenAIServer, reply: Reply) -> None:
     assert "before the answer was complete" in failure(endpoint, server, reply)
+
+
+def test_a_port_where_nobody_is_is_named() -> None:
+    with closed_port() as port:
+        nobody = EndpointCompletion("scripted", f"http://127.0.0.1:{port}/v1", KEY, timeout_s=10)
+        with pytest.raises(
+            CompletionFailed, match=f":{port}/v1 cannot be reached or broke off: .*(refused|failed)"
+        ):
+            read(nobody)
 
 
 def test_a_server_that_falls_silent_is_given_up_after_the_timeout(server: OpenAIServer) -> None:

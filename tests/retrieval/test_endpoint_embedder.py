@@ -233,8 +233,6 @@ def test_unreachable_port_is_told_at_once_when_nothing_is_tried_again() -> None:
 
         with pytest.raises(EndpointError, match=f"^{url} cannot be reached or broke off: .*refused"):
             client.embed("m", ["a"])
-        with pytest.raises(EndpointError, match=f"^{url} cannot be reached or broke off: .*refused"):
-            list(client.stream_chat("m", [{"role": "user", "content": "q"}], {}))
 
 
 @pytest.mark.slow

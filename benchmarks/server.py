@@ -1,0 +1,65 @@
+"""A server in a process of its own, as users run it."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 120
+
+PROGRAM = ("-c", "from api.cli import main; main()")
+"""The command line, for whatever Python runs this."""
+
+
+def environment_of(data_dir: Path, cache_dir: Path) -> dict[str, str]:
+    """This one, for a data directory."""
+    return {
+        **os.environ,
+        "QUOTEBASE_DATA_DIR": str(data_dir),
+        "QUOTEBASE_CACHE_DIR": str(cache_dir),
+        "QUOTEBASE_LOG_LEVEL": "warning",
+    }
+
+
+def command(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command to its end, whatever that is."""
+    return subprocess.run(
+        [sys.executable, *PROGRAM, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@contextmanager
+def serving(environment: Mapping[str, str], program: Sequence[str] = PROGRAM) -> Iterator[tuple[str, str]]:
+    """Its address and an admin key; stopped at the end."""
+    created = command(environment, "keys", "create", "--admin")
+    created.check_returncode()
+    process = subprocess.Popen(
+        [sys.executable, *program, "serve", "--port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield _address(process), created.stdout.split()[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _address(process: "subprocess.Popen[str]") -> str:
+    """Where the server says it listens."""
+    assert process.stdout is not None
+    deadline = threading.Timer(START_S, process.kill)
+    deadline.start()
+    try:
+        for line in process.stdout:
+            if found := re.search(r"listens on (\S+)", line):
+                return found[1]
+    finally:
+        deadline.cancel()
+    raise RuntimeError("the server did not start")

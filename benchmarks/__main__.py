@@ -167,6 +167,27 @@ def speed_soak(
 
 
 @app.command()
+def peers(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="vectors, texts, quality; all of them by default.")
+    ] = None,
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    cache_dir: CacheDir = CACHE,
+    quick: Quick = False,
+    as_json: AsJson = False,
+) -> None:
+    """Other systems on the same data, each installed into an environment of its own in the cache directory."""
+    from benchmarks.peers.measure import Part, measure_peers
+
+    chosen: list[Part] = [part for part in get_args(Part) if not parts or part in parts]
+    if unknown := set(parts or ()) - set(chosen):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(get_args(Part))}")
+    embedder = BundledEmbedder(cache_dir)
+    for measured in measure_peers(chosen, bulk, _labelled(quick), embedder, cache_dir, quick, _say):
+        publish(measured, quick, as_json)
+
+
+@app.command()
 def report() -> None:
     """Make the README's tables and plots from the reports in benchmarks/results."""
     from benchmarks.readme import PLOT, ROOT, VECTORS, fill_readme, plot_growth

@@ -66,7 +66,7 @@ def read_corpus(
     rows: int = REAL_PASSAGES,
 ) -> Corpus:
     """The first ``rows`` of ``bulk``, and the questions of the ``queries`` rows after them."""
-    drafts = _read_rows(bulk, rows + queries)
+    drafts = read_rows(bulk, rows + queries)
     real = len(drafts) - queries
     passages = [draft.text for draft in drafts[:real]]
     questions = list(dict.fromkeys(draft.q for draft in drafts[real:]))
@@ -83,13 +83,13 @@ def read_passages(
     bulk: Path, embedder: BundledEmbedder, cache_dir: Path, most: int, say: Say
 ) -> tuple[list[RecordDraft], StoredEmbeddings]:
     """The first ``most`` distinct rows, and their embeddings."""
-    drafts = _read_rows(bulk, most)
+    drafts = read_rows(bulk, most)
     folder = cache_dir / "benchmarks" / embedder.fingerprint
     texts = [draft.text for draft in drafts]
     return drafts, _cached(folder, "passages", texts, embedder.embed_passages, say)
 
 
-def _read_rows(bulk: Path, most: int) -> list[RecordDraft]:
+def read_rows(bulk: Path, most: int) -> list[RecordDraft]:
     """Distinct rows, so that each is a record of its own."""
     with bulk.open(encoding="utf-8", newline="") as stream:
         rows = (RecordDraft(row["q"], row["a"]) for row in csv.DictReader(stream))

@@ -32,7 +32,7 @@ def measure_quality(
         data_dir: where the dataset is kept, to be used again by the next run; nowhere if ``None``.
     """
     labelled = read_labelled(folder, split)
-    qrels = _qrels_of(labelled)
+    qrels = qrels_of(labelled)
     with ExitStack() as stack:
         place = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="quotebase-")))
         library = stack.enter_context(Library.open(place, embedder))
@@ -56,7 +56,7 @@ def measure_quality(
     return make_report(f"quality {folder.name}", binding(embedder), folder, results)
 
 
-def _qrels_of(labelled: LabelledSet) -> Qrels:
+def qrels_of(labelled: LabelledSet) -> Qrels:
     """Documents by their content, of which a search shows each once."""
     keys = {name: [content_key(draft)] for name, draft in labelled.documents.items()}
     return {query_id: by_content(judged, keys) for query_id, judged in labelled.qrels.items()}

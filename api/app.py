@@ -26,6 +26,7 @@ from api.routes import (
     indexes,
     jobs,
     keys,
+    models,
     operations,
     records,
     training,
@@ -68,8 +69,9 @@ def create_app(service: Service) -> FastAPI:
     )
     for routes in (
         chat,
-        apps,
+        models,
         history,
+        apps,
         datasets,
         collections,
         records,
@@ -85,7 +87,6 @@ def create_app(service: Service) -> FastAPI:
         health,
     ):
         app.include_router(routes.router)
-    app.include_router(apps.models)
     app.router.routes.append(Route("/mcp", McpDoor(), methods=["POST"]))
     docs.install(app)
     return app

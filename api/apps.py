@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from threading import Lock
 from typing import Any, Literal
 
 from retrieval.errors import AppNotFound, InvalidRequest, NameTaken
@@ -23,9 +24,11 @@ RESERVED = frozenset(("q", "a", "source", "sourceId", "index", "score", "quote",
 
 Speaker = Literal["user", "assistant"]
 
-
 MAX_HISTORY_TURNS = 100
 """Of the past, before a question; what the backend's context has no room for is left out anyway."""
+
+LARGEST = 2**31 - 1
+"""Of a count or a price; more is a mistake, and no store could keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +131,19 @@ def check_app(app: App) -> None:
     if not app.name.strip():
         raise InvalidRequest("an app needs a name", "name")
     for name, value, least, most in (
-        ("maxTokens", app.max_tokens, 1, None),
+        ("topK", app.top_k, 1, LARGEST),
+        ("perSource", app.per_source, 1, LARGEST),
+        ("maxTokens", app.max_tokens, 1, LARGEST),
         ("temperature", app.temperature, 0, 2),
         ("historyTurns", app.history_turns, 0, MAX_HISTORY_TURNS),
-        ("searchPrice", app.search_price, 0, None),
-        ("chatPrice", app.chat_price, 0, None),
+        ("searchPrice", app.search_price, 0, LARGEST),
+        ("chatPrice", app.chat_price, 0, LARGEST),
     ):
-        if value is not None and not (least <= value and (most is None or value <= most)):
-            allowed = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise InvalidRequest(f"{name} is {value}, it must be {allowed}", name)
+        if value is not None and not least <= value <= most:
+            raise InvalidRequest(f"{name} is {value}, it must be from {least} to {most}", name)
     _check_variables([variable.key for variable in app.variables])
     if not app.dataset_ids:
-        raise InvalidRequest("an app needs a dataset to answer from: name one with --dataset", "datasetIds")
+        raise InvalidRequest("an app needs a dataset to answer from: name at least one", "datasetIds")
     check_request(app.search_request("a question"))
 
 
@@ -159,24 +163,29 @@ def _check_variables(keys: Sequence[str]) -> None:
 
 
 class Apps:
-    """The apps in a store."""
+    """The apps in a store. Threads take turns to change them, so that names stay distinct and no change is lost."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._lock = Lock()
 
     def create(self, app: App) -> App:
         """Raises NameTaken."""
-        if any(other.name == app.name for other in self.list()):
-            raise NameTaken(f"there is an app named {app.name!r} already: choose another name")
-        self._store.put_document(KIND, app.id, asdict(app))
-        return app
+        with self._lock:
+            return self._put(app)
 
-    def update(self, app: App) -> None:
-        """Let the app of this id be this one. Raises AppNotFound, NameTaken."""
-        self.get(app.id)
+    def change(self, app_id: str, changes: Mapping[str, Any]) -> App:
+        """Let fields have other values. Raises AppNotFound, InvalidRequest that names the field, NameTaken."""
+        with self._lock:
+            app = replace(self.get(app_id), **changes)
+            check_app(app)
+            return self._put(app)
+
+    def _put(self, app: App) -> App:
         if any(other.name == app.name and other.id != app.id for other in self.list()):
             raise NameTaken(f"there is an app named {app.name!r} already: choose another name")
         self._store.put_document(KIND, app.id, asdict(app))
+        return app
 
     def get(self, app_id: str) -> App:
         """Raises AppNotFound."""
@@ -200,7 +209,9 @@ class Apps:
 
     def delete(self, app_id: str) -> None:
         """Raises AppNotFound."""
-        if not self._store.delete_document(KIND, app_id):
+        with self._lock:
+            is_deleted = self._store.delete_document(KIND, app_id)
+        if not is_deleted:
             raise AppNotFound(f"there is no app with the id {app_id!r}")
 
 

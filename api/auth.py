@@ -103,8 +103,8 @@ def _key_that_may(capability: Capability) -> Callable[[Key], Key]:
 def _chat_key(key: Annotated[Key, Depends(_any_key)]) -> Key:
     if key.kind == "dataset":
         raise Forbidden(
-            "this is a dataset key, and chats are for app keys (quotebase keys create --app NAME), or an admin key "
-            "to look at them"
+            "this is a dataset key, and apps and their chats are for app keys (quotebase keys create --app NAME), or "
+            "an admin key to look at them"
         )
     return key
 
@@ -118,7 +118,7 @@ MetricsKey = Annotated[None, Depends(_may_read_metrics)]
 """An admin key, unless the settings leave the metrics open."""
 AppKey = Annotated[Key, Depends(_app_key)]
 ChatKey = Annotated[Key, Depends(_chat_key)]
-"""An app's, for the chats of that key; or an admin's, which may look at those of any app."""
+"""An app's, for that app and the chats of that key; or an admin's, which may look at those of any app."""
 DatasetKey = Annotated[Key, Depends(_dataset_key)]
 """Any that is not an app's: whatever it may do, it may know which datasets it opens."""
 SearchKey = Annotated[Key, Depends(_key_that_may("search"))]

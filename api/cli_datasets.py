@@ -19,4 +19,4 @@ def dataset_ids_of(store: Store, names: list[str]) -> tuple[str, ...]:
     for name in names:
         if name not in found:
             raise DatasetNotFound(no_dataset_named(name, store.list_datasets()))
-    return tuple(found[name] for name in names)
+    return tuple(dict.fromkeys(found[name] for name in names))

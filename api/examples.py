@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_DATASET, _COLLECTION = "65f0c0ffee0123456789abcd", "65f0c0ffee0123456789abce"
+_DATASET, _COLLECTION, _APP = (f"65f0c0ffee0123456789abc{digit}" for digit in "def")
 
 _CHAT: dict[str, Any] = {
     "an answer": {
@@ -40,6 +40,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "topK": 5,
         },
     },
+    "/api/core/app/create": {
+        "an app": {
+            "name": "films",
+            "datasetIds": [_DATASET],
+            "searchMode": "mixedRecall",
+            "topK": 5,
+            "systemPrompt": "You talk to {{name}}.",
+            "variables": [{"key": "name", "defaultValue": "a guest", "label": "Your name"}],
+            "welcomeText": "What would you like to know?",
+            "emptyReply": "I have found nothing about that.",
+        }
+    },
+    "/api/core/app/update": {"no more than three quotes": {"appId": _APP, "topK": 3, "similarity": None}},
     "/api/v1/chat/completions": _CHAT,
     "/v1/chat/completions": _CHAT,
     "/api/chat/completions": _CHAT,

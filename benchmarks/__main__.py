@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -187,15 +188,30 @@ def peers(
         publish(measured, quick, as_json)
 
 
+@speed.command("chat")
+def speed_chat(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    quick: Quick = False,
+    cache_dir: CacheDir = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """What the chat layer adds to a language model: to its first word, and to 32 answers at once."""
+    from benchmarks.chat import FULL, QUICK, measure_chat
+
+    scale = QUICK if quick else FULL
+    publish(measure_chat(bulk, BundledEmbedder(cache_dir), cache_dir, scale, _say), quick, as_json)
+
+
 @app.command()
 def report() -> None:
     """Make the README's tables and plots from the reports in benchmarks/results."""
-    from benchmarks.readme import PLOT, ROOT, VECTORS, fill_readme, plot_growth
+    from benchmarks.readme import CHAT, PLOT, ROOT, VECTORS, fill_readme, plot_growth
 
-    vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
     readme = ROOT / "README.md"
-    readme.write_text(fill_readme(readme.read_text(encoding="utf-8"), vectors), encoding="utf-8")
-    plot_growth(vectors, PLOT)
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in (VECTORS, CHAT)]
+    filled = reduce(fill_readme, reports, readme.read_text(encoding="utf-8"))
+    readme.write_text(filled, encoding="utf-8")
+    plot_growth(reports[0], PLOT)
 
 
 if __name__ == "__main__":

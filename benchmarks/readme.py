@@ -1,12 +1,13 @@
 """From the newest reports to the tables of the README, between their markers, and to plots."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 VECTORS = RESULTS / "vectors.json"
+CHAT = RESULTS / "chat.json"
 PLOT = RESULTS / "vectors.png"
 
 GROWTH = {
@@ -20,18 +21,28 @@ GROWTH = {
     "then loading and folding, s": "fold_s",
 }
 
+WAYS = ("through", "direct")
+
+CHAT_ROWS = {
+    "first delta, from its sending to its arrival": "first_delta_lag_ms",
+    "any delta": "delta_lag_ms",
+    "first delta, from the question": "to_first_delta_ms",
+}
+
 
 def fill_readme(readme: str, report: Mapping[str, Any]) -> str:
-    """The README with the tables of the report between ``<!-- vectors -->`` and ``<!-- end -->``.
+    """The README with the tables of the report between its marker, such as ``<!-- vectors -->``, and ``<!-- end -->``.
 
     Raises:
         ValueError: the markers are not there.
     """
-    before, found, rest = readme.partition("<!-- vectors -->\n")
+    name, tables_of = TABLES[report["benchmark"]]
+    marker = f"<!-- {name} -->\n"
+    before, found, rest = readme.partition(marker)
     _, end, after = rest.partition("<!-- end -->")
     if not found or not end:
-        raise ValueError("the README has no <!-- vectors --> … <!-- end -->")
-    return f"{before}{found}{vectors_tables(report)}\n{end}{after}"
+        raise ValueError(f"the README has no <!-- {name} --> … <!-- end -->")
+    return f"{before}{found}{tables_of(report)}\n{end}{after}"
 
 
 def vectors_tables(report: Mapping[str, Any]) -> str:
@@ -121,6 +132,53 @@ def _http(http: Mapping[str, Any]) -> str:
     ]
     title = f"{http['clients']} clients on `searchTest`, {http['questions']} questions each way"
     return _table((title, "requests/s", "p50, ms", "p99, ms"), *rows)
+
+
+def chat_tables(report: Mapping[str, Any]) -> str:
+    """Answers one by one, and many at once, as Markdown."""
+    results, provenance = report["results"], report["provenance"]
+    alone, at_once = results["one_by_one"], results["at_once"]
+    return "\n\n".join(
+        (
+            f"`python -m benchmarks speed chat` at revision {provenance['revision']}: a language model that sends "
+            f"{results['deltas']} deltas, one each {results['pause_ms']:g} ms, behind a server that searches "
+            f"{results['records']:,} records with the bundled model; model, server and clients share "
+            f"{provenance['cores']} cores.",
+            _table(
+                (
+                    f"{alone['answers']} answers, one after another: p50, p99 in ms",
+                    "by the server",
+                    "by the model",
+                ),
+                *(_chat_row(label, alone, field) for label, field in CHAT_ROWS.items()),
+            ),
+            _table(
+                (
+                    f"{at_once['streams']} answers at once, {at_once['rounds']} times",
+                    "by the server",
+                    "by the model",
+                ),
+                ("s for all, search and all", *(at_once[way]["s"] for way in WAYS)),
+                ("deltas a second", *(f"{at_once[way]['deltas_per_s']:,}" for way in WAYS)),
+                ("times as long", at_once["times_direct"], ""),
+                *(
+                    _chat_row(f"{label}: p50, p99 in ms", at_once, field)
+                    for label, field in CHAT_ROWS.items()
+                ),
+            ),
+        )
+    )
+
+
+def _chat_row(label: str, results: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    return (label, *(f"{results[way][field]['p50']}, {results[way][field]['p99']}" for way in WAYS))
+
+
+TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "speed vectors": ("vectors", vectors_tables),
+    "speed chat": ("chat", chat_tables),
+}
+"""By benchmark: the marker, and what stands behind it."""
 
 
 def plot_growth(report: Mapping[str, Any], path: Path) -> None:

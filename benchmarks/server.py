@@ -37,15 +37,22 @@ def serving(environment: Mapping[str, str], program: Sequence[str] = PROGRAM) ->
     """Its address and an admin key; stopped at the end."""
     created = command(environment, "keys", "create", "--admin")
     created.check_returncode()
+    with starting((*program, "serve", "--port", "0"), environment) as url:
+        yield url, created.stdout.split()[0]
+
+
+@contextmanager
+def starting(program: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """The address of any server that says where it ``listens on``; stopped at the end."""
     process = subprocess.Popen(
-        [sys.executable, *program, "serve", "--port", "0"],
+        [sys.executable, *program],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
-        yield _address(process), created.stdout.split()[0]
+        yield _address(process)
     finally:
         process.terminate()
         process.wait()

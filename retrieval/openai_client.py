@@ -8,13 +8,11 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import openai
-from openai.types.chat import ChatCompletionChunk
-
-ChatChunk = ChatCompletionChunk
 
 MAX_QUOTED = 300
 """Characters of a server's own words that go into a message."""
@@ -30,6 +28,22 @@ class EndpointError(Exception):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChoice:
+    """A piece of an answer; the fields of ``delta`` as they came."""
+
+    delta: Mapping[str, Any]
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunk:
+    """What a chunk of a stream says. ``usage`` are tokens of the prompt and of the answer."""
+
+    choices: tuple[ChatChoice, ...]
+    usage: tuple[int, int] | None
 
 
 class OpenAIEmbeddings:
@@ -75,22 +89,28 @@ class OpenAIChat:
             EndpointError: at any chunk, or in the end if none said that the answer is complete.
         """
         is_complete = False
+        body = {
+            "model": model,
+            "messages": list(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **options,
+        }
         with _translated(self._base_url, self._api_key):
             # Around all attempts: whoever waits does not care which of them is silent.
             async with asyncio.timeout(self._timeout_s):
-                stream = await self._client().chat.completions.create(
-                    model=model,
-                    messages=cast("Any", list(messages)),
+                # As plain JSON: to make the client's own objects of it takes longer than all else about a chunk.
+                stream = await self._client().post(
+                    "/chat/completions",
+                    body=body,
+                    cast_to=object,
                     stream=True,
-                    stream_options={"include_usage": True},
-                    extra_body=dict(options),
+                    stream_cls=openai.AsyncStream[object],
                 )
             async with stream:
-                async for chunk in stream:
-                    # The client builds chunks out of whatever JSON it gets; some servers send null for nothing.
-                    choices = chunk.choices or []
-                    is_complete = is_complete or any(choice.finish_reason for choice in choices)
-                    chunk.choices = [choice for choice in choices if choice.delta]
+                async for data in stream:
+                    chunk = _chunk_of(data)
+                    is_complete = is_complete or any(choice.finish_reason for choice in chunk.choices)
                     yield chunk
         if not is_complete:
             raise EndpointError(f"{self._base_url} ended its reply before the answer was complete")
@@ -114,6 +134,18 @@ class OpenAIChat:
                     max_retries=self._max_retries,
                 )
         return client
+
+
+def _chunk_of(data: Any) -> ChatChunk:
+    """Some servers send null for nothing. Raises ValueError, TypeError or AttributeError if it is no chunk."""
+    usage = data.get("usage")
+    return ChatChunk(
+        tuple(
+            ChatChoice(dict(choice.get("delta") or {}), choice.get("finish_reason"))
+            for choice in data.get("choices") or ()
+        ),
+        (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0) if usage else None,
+    )
 
 
 NO_KEY = "none"

@@ -184,12 +184,13 @@ def _embeddings(model: str, rows: Sequence[Sequence[float | None]]) -> dict[str,
 # Replies to /chat/completions, always streamed
 
 
-def answer(*pieces: str, usage: tuple[int, int] | None = None) -> Reply:
-    """An answer in these pieces; with ``usage`` (prompt, completion) if it was asked for."""
+def answer(*pieces: str, usage: tuple[int, int] | None = None, pause_s: float = 0.0) -> Reply:
+    """An answer in these pieces, silent before each; with ``usage`` (prompt, completion) if it was asked for."""
 
     def reply(handler: Handler, body: Any) -> None:
         handler.begin_events()
         for piece in pieces:
+            time.sleep(pause_s)
             handler.send_delta(body["model"], {"content": piece})
         handler.send_delta(body["model"], {}, "stop")
         _send_usage(handler, body, usage)

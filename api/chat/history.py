@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Any
 
+from api.apps import KIND as APP_KIND
 from api.schemas import wire_time
 from retrieval.completion import Content, Message, text_of
 from retrieval.errors import ChatItemNotFound, ChatNotFound, InvalidChatId
@@ -82,7 +83,10 @@ class Chat:
         return tuple(message for turn in reversed(latest) for message in _messages_of(turn.body))
 
     def append(self, question: Message, answer: Message, item_id: str | None, is_complete: bool) -> None:
-        """Store a turn; one that broke off keeps what was answered so far, and says so."""
+        """Store a turn; one that broke off keeps what was answered so far, and says so.
+
+        Nothing is stored if the app was deleted while it answered.
+        """
         time = now()
         body: dict[str, object] = {
             "question": question.content,
@@ -96,6 +100,8 @@ class Chat:
         if answer.extra:
             body["answered_with"] = dict(answer.extra)
         with self._lock:
+            if self._store.find_document(APP_KIND, self._place.app_id) is None:
+                return
             # The chat first: a turn of no chat could not be found to be deleted.
             self._note_turn(text_of(question.content), wire_time(time))
             self._store.put_document(KIND, self._turn_id(item_id or new_id()), body, group=self._group)

@@ -16,8 +16,8 @@ from retrieval.types import Quote
 
 _VARIABLE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 
-_NUMBERS = frozenset(("index", "score", "sourceId"))
-"""What stands for no text of others, of the names that a quote template may have."""
+_NUMBERS = {"index": r"\d{1,6}", "score": r"\d[\d.]{0,7}", "sourceId": r"[\da-f]{1,32}"}
+"""What stands for no text of others, of the names that a quote template may have, and how it looks."""
 
 _BORDERS = (
     r"<\|",  # <|im_start|>, <|eot_id|> and their like
@@ -100,24 +100,32 @@ def _marks_of(quote_template: str, quote_prompt: str) -> Marks:
 
 def _borders_of(line: str) -> Iterator[str]:
     """Patterns for what in a text would look like this line of a template: its beginning, its end, or all of it."""
-    names = list(_VARIABLE.finditer(line))
-    texts = [name for name in names if name[1] not in _NUMBERS]
-    before = line[: texts[0].start()] if texts else line
-    if _is_mark(_VARIABLE.sub("", before)):
-        yield r"^[^\S\n]*" + _pattern_of(before) + ("" if texts else r"[^\S\n]*$")
-    behind = line[texts[-1].end() :].strip() if texts else ""
-    if len(behind) > 1 and _is_mark(_VARIABLE.sub("", behind)):
-        yield _pattern_of(behind)
+    texts = [name for name in _VARIABLE.finditer(line) if name[1] not in _NUMBERS]
+    if not texts:
+        # A tag does its work anywhere; a heading, or a row of dashes, only where it is a line.
+        is_tag = line.strip().startswith("<") and line.strip().endswith(">")
+        yield from (
+            _pattern_of(line) if is_tag else rf"^[^\S\n]*{pattern}[^\S\n]*$" for pattern in _marks_in(line)
+        )
+        return
+    yield from (rf"^[^\S\n]*{pattern}" for pattern in _marks_in(line[: texts[0].start()]))
+    behind = line[texts[-1].end() :]
+    if len(behind.strip()) > 1:
+        yield from _marks_in(behind)
 
 
-def _is_mark(literal: str) -> bool:
-    return any(not character.isalnum() and not character.isspace() for character in literal)
+def _marks_in(literal: str) -> Iterator[str]:
+    """The pattern of a literal that has punctuation in it; a sentence without it looks like no mark."""
+    if re.search(r"[^\w\s]", _VARIABLE.sub("", literal)):
+        yield _pattern_of(literal)
 
 
 def _pattern_of(literal: str) -> str:
     """Whatever white space it has, and whatever its numbers are."""
-    pieces = _VARIABLE.split(literal.strip())[::2]
-    return r"[\w.]{1,32}".join(r"\s*".join(map(re.escape, re.split(r"\s+", piece))) for piece in pieces)
+    pieces = _VARIABLE.split(literal.strip())
+    pieces[::2] = [r"[^\S\n]*".join(map(re.escape, re.split(r"\s+", piece))) for piece in pieces[::2]]
+    pieces[1::2] = [_NUMBERS[name] for name in pieces[1::2]]
+    return "".join(pieces)
 
 
 def _wide(mark: str) -> str:

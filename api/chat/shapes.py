@@ -178,6 +178,7 @@ class EventStream:
         self._created = int(time.time())
         self._model = model
         self._wanted = wanted
+        self._role = {"role": "assistant"}
 
     async def encode(
         self, events: AsyncIterable[Event | QuotebaseError], passages_of: PassagesOf
@@ -210,7 +211,9 @@ class EventStream:
         yield _sse("[DONE]", "answer" if self._wanted.detail else None)
 
     def _delta(self, delta: dict[str, Any], event: str = "answer", finish_reason: str | None = None) -> str:
-        return self._chunk([{"delta": delta, "index": 0, "finish_reason": finish_reason}], event)
+        # Whose the answer is stands in the first chunk alone, without which OpenAI's JavaScript client refuses it.
+        spoken, self._role = self._role | delta, {}
+        return self._chunk([{"delta": spoken, "index": 0, "finish_reason": finish_reason}], event)
 
     def _chunk(self, choices: list[dict[str, Any]], event: str = "answer", **fields: object) -> str:
         chunk = {

@@ -1,9 +1,9 @@
 """Requests about apps, and what is told of them. Search settings are called as in ``searchTest``."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from api.apps import App, Variable
 from api.schemas import Wire, wire_time
@@ -90,25 +90,6 @@ class AppUpdate(AppFields):
     """FastGPT's clients name the app in the query."""
 
     app_id: str = Field("", validation_alias=AliasChoices("appId", "id", "app_id"))
-
-
-class ModelItem(BaseModel):
-    """An app, as OpenAI's clients see it; ``created`` are seconds."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: Literal["quotebase"] = "quotebase"
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelItem]
-
-
-def model_item(app: App) -> ModelItem:
-    made_at = datetime.fromisoformat(app.created_at).timestamp() if app.created_at else 0
-    return ModelItem(id=app.name, created=int(made_at))
 
 
 def app_item(app: App) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from api.apps import App
+from api.apps import App, Variable
 from api.chat.history import QUESTION_SUFFIX, About, PastTurn
 from api.schemas import Wire, wire_time
 from api.schemas.apps import variable_item
@@ -116,10 +116,7 @@ def chat_start(app: App, model: str, chat_id: str, about: About | None) -> dict[
         "app": {
             "chatConfig": {
                 "welcomeText": app.welcome_text,
-                "variables": [
-                    {**variable_item(variable), "type": "input", "required": False}
-                    for variable in app.variables
-                ],
+                "variables": [_asked_for(variable) for variable in app.variables],
                 "questionGuide": False,
             },
             "chatModels": [model],
@@ -129,6 +126,17 @@ def chat_start(app: App, model: str, chat_id: str, about: About | None) -> dict[
             "type": "simple",
             "pluginInputs": [],
         },
+    }
+
+
+def _asked_for(variable: Variable) -> dict[str, Any]:
+    """A field of the form before a chat, which may stay empty."""
+    return {
+        "id": variable.key,
+        **variable_item(variable),
+        "label": variable.label or variable.key,
+        "type": "input",
+        "required": False,
     }
 
 

@@ -1,6 +1,6 @@
 """Answers from an OpenAI-compatible ``/chat/completions`` endpoint."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 
 from retrieval.completion import (
@@ -69,14 +69,22 @@ class EndpointCompletion:
 
 def _pieces(chunk: ChatChunk, model: str) -> Iterator[Piece]:
     for choice in chunk.choices:
-        thought = next(filter(None, (getattr(choice.delta, name, None) for name in THOUGHT_FIELDS)), None)
+        thought = next(filter(None, map(choice.delta.get, THOUGHT_FIELDS)), None)
         if isinstance(thought, str):
             yield ThoughtDelta(thought)
-        if choice.delta.content:
-            yield TextDelta(choice.delta.content)
-        for call in choice.delta.tool_calls or ():
-            yield ToolDelta(call.model_dump(exclude_none=True))
+        if text := choice.delta.get("content"):
+            yield TextDelta(text)
+        for call in choice.delta.get("tool_calls") or ():
+            yield ToolDelta(_without_nulls(call))
         if choice.finish_reason:
             yield Finish(choice.finish_reason, model)
     if chunk.usage:
-        yield Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        yield Usage(*chunk.usage)
+
+
+def _without_nulls(fields: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: _without_nulls(value) if isinstance(value, Mapping) else value
+        for name, value in fields.items()
+        if value is not None
+    }

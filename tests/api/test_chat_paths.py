@@ -1,13 +1,14 @@
-"""FastGPT's chat history paths in each of their forms, and the whole reply, field by field; and which paths were sent."""
+"""FastGPT's paths of chats and apps in each of their forms, and the whole reply, field by field; and which were sent."""
 
 import json
 from collections.abc import Callable
 
 from api.app import create_app
-from tests.api.test_paths import STEPS, Step, plain, send
+from tests.api.test_paths import STEPS, Step, at, plain, send
 from tests.api.wire import CHAT, DATASETS, Api, new_chatter
 
 CORE = "/api/core/chat"
+APPS = "/api/core/app"
 MOVES = f"{DATASETS}/training"
 
 QUESTION = {"role": "user", "content": "文字脚本的作者"}
@@ -85,6 +86,36 @@ CHAT_STEPS = (
     Step("nothing is left", "POST", f"{CORE}/getHistories", {"appId": "{app}"}),
 )
 
+APP_STEPS = (
+    Step(
+        "create an app",
+        "POST",
+        f"{APPS}/create",
+        {
+            "name": "films",
+            "type": "simple",
+            "datasetIds": ["{dataset}"],
+            "searchMode": "mixedRecall",
+            "topK": 5,
+            "variables": [{"key": "name", "defaultValue": "Ada", "label": "Your name"}],
+        },
+        saved_as="made",
+    ),
+    Step("an app of that name", "POST", f"{APPS}/create", {"name": "films", "datasetIds": ["{dataset}"]}),
+    Step("list apps", "POST", f"{APPS}/list", {"searchKey": "FILM"}),
+    Step("list apps by query", "GET", f"{APPS}/list", query={"searchKey": "none of this name"}),
+    Step("update an app", "PUT", f"{APPS}/update", {"welcomeText": "hello"}, query={"appId": "{made}"}),
+    Step("update an app by POST", "POST", f"{APPS}/update", {"appId": "{made}", "topK": None}),
+    Step("app detail", "GET", f"{APPS}/detail", query={"appId": "{made}"}),
+    Step("what its chats begin with", "POST", f"{CORE}/init", {"appId": "{made}", "chatId": "a new one"}),
+    *(
+        Step(f"{path} for an admin", "GET", path)
+        for path in ("/v1/models", "/api/v1/models", "/v1/models/films", "/api/v1/models/films")
+    ),
+    Step("delete an app", "DELETE", f"{APPS}/del", query={"appId": "{made}"}),
+    Step("delete it again", "DELETE", f"{APPS}/delete", query={"appId": "{made}"}),
+)
+
 MOVE_STEPS = (
     Step("move", "POST", f"{MOVES}/rebuildEmbedding", {"datasetId": "{dataset}", "vectorModel": "nowhere"}),
     Step("back", "POST", f"{MOVES}/rollbackEmbedding", {"datasetId": "{dataset}"}),
@@ -98,14 +129,17 @@ def test_every_path_replies_as_it_did(api: Api, golden: Callable[[str, str], Non
     (app,) = api.service.apps.list()
     saved = {"app": app.id, "dataset": api.dataset_id("suzume")}
     told = []
-    for step in (*CHAT_STEPS, *MOVE_STEPS):
+    for step in (*CHAT_STEPS, *APP_STEPS, *MOVE_STEPS):
         response = send(api, step, saved, chatter.headers if step in CHAT_STEPS else api.admin)
+        reply = response.json()
+        if step.saved_as:
+            saved[step.saved_as] = at(reply, step.saved_from)
         told.append(
             {
                 "step": step.title,
                 "request": f"{step.method} {step.path}",
                 "status": response.status_code,
-                "reply": response.json(),
+                "reply": reply,
             }
         )
     names = {value: f"<{name}>" for name, value in saved.items()}
@@ -118,9 +152,11 @@ def test_every_path_of_fastgpts_was_sent() -> None:
         (method.upper(), path)
         for path, methods in create_app(None).openapi()["paths"].items()  # type: ignore[arg-type]
         for method in methods
-        if path.startswith(("/api/core/dataset/", "/api/core/chat/", "/api/support/wallet/"))
+        if path.startswith(
+            ("/api/core/dataset/", "/api/core/app/", "/api/core/chat/", "/api/support/wallet/")
+        )
     }
-    sent = {(step.method, step.path) for step in (*STEPS, *CHAT_STEPS, *MOVE_STEPS)}
+    sent = {(step.method, step.path) for step in (*STEPS, *CHAT_STEPS, *APP_STEPS, *MOVE_STEPS)}
 
     assert documented - sent == ELSEWHERE
 

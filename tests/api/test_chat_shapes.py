@@ -43,8 +43,17 @@ def ask(chatter: Chatter, shape: str, **fields: Any) -> str:
     return response.content.decode()
 
 
-def delta(content: str) -> dict[str, Any]:
-    return {"delta": {"content": content}, "index": 0, "finish_reason": None}
+def choices(*deltas: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Of each chunk; the first one says whose the answer is."""
+    first, *others = deltas
+    return [
+        [{"delta": delta, "index": 0, "finish_reason": None}]
+        for delta in ({"role": "assistant", **first}, *others)
+    ]
+
+
+def texts(*pieces: str) -> list[list[dict[str, Any]]]:
+    return choices(*({"content": piece} for piece in pieces))
 
 
 END = {"delta": {}, "index": 0, "finish_reason": "stop"}
@@ -105,7 +114,7 @@ def test_plain_stream_is_chunks_of_one_id_and_nothing_else(
     assert [list(body) for body in bodies] == [["id", "object", "created", "model", "choices"]] * 4
     assert len({body["id"] for body in bodies}) == 1
     assert {body["object"] for body in bodies} == {"chat.completion.chunk"}
-    assert [body["choices"] for body in bodies] == [*([delta(piece)] for piece in PIECES), [END]]
+    assert [body["choices"] for body in bodies] == [*texts(*PIECES), [END]]
 
 
 def test_detailed_stream_has_its_events_in_the_contracts_order(
@@ -120,7 +129,7 @@ def test_detailed_stream_has_its_events_in_the_contracts_order(
         "flowResponses",
     ]
     assert events[:2] == [STATUS_SEARCH, STATUS_ANSWER]
-    assert [event.json["choices"] for event in events[2:6]] == [*([delta(p)] for p in PIECES), [END]]
+    assert [event.json["choices"] for event in events[2:6]] == [*texts(*PIECES), [END]]
     assert events[6] == Event("answer", "[DONE]")
 
 
@@ -204,15 +213,14 @@ def test_empty_reply_streams_as_a_fast_answer(backed: Api) -> None:
     assert [event.name for event in events] == [
         *("flowNodeStatus", "flowNodeStatus", "fastAnswer", "answer", "answer", "flowResponses")
     ]
-    assert events[2].json["choices"] == [delta("没有找到。")]
-    assert events[3].json["choices"] == [END]
+    assert [event.json["choices"] for event in events[2:4]] == [*texts("没有找到。"), [END]]
 
 
 def test_empty_reply_without_detail_is_a_chunk_like_any_other(backed: Api) -> None:
     events = events_of(new_chatter(backed, **EMPTY).send("毫不相干的话", stream=True).text)
 
     assert [event.name for event in events] == [None, None, None]
-    assert events[0].json["choices"] == [delta("没有找到。")]
+    assert [event.json["choices"] for event in events[:2]] == [*texts("没有找到。"), [END]]
 
 
 def test_empty_reply_is_not_given_when_something_is_found(backed: Api) -> None:
@@ -318,8 +326,9 @@ def test_tool_calls_are_passed_on_piece_by_piece(backed_chatter: Chatter, backen
         *("flowNodeStatus", "flowNodeStatus", "toolCall", "toolCall", "toolCall", "answer", "answer"),
         "flowResponses",
     ]
-    deltas = [event.json["choices"][0]["delta"] for event in events[2:5]]
-    assert deltas == [{"tool_calls": [call]} for call in CALL]
+    assert [event.json["choices"] for event in events[2:5]] == choices(
+        *({"tool_calls": [call]} for call in CALL)
+    )
 
 
 def test_tool_calls_without_detail_are_chunks_like_any_other(
@@ -330,5 +339,6 @@ def test_tool_calls_without_detail_are_chunks_like_any_other(
     events = events_of(ask(backed_chatter, "stream"))
 
     assert [event.name for event in events] == [None] * 5
-    deltas = [event.json["choices"][0]["delta"] for event in events[:3]]
-    assert deltas == [{"tool_calls": [call]} for call in CALL]
+    assert [event.json["choices"] for event in events[:3]] == choices(
+        *({"tool_calls": [call]} for call in CALL)
+    )

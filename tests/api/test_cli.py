@@ -638,12 +638,12 @@ TWO = (str(DATA / "suzume.csv"), str(DATA / "coffee.csv"))
         ),
         pytest.param(
             ("apps", "create", "x"),
-            "an app needs a dataset to answer from: name one with --dataset",
+            "an app needs a dataset to answer from: name at least one",
             id="app without a dataset",
         ),
         pytest.param(
             ("apps", "create", "x", "--max-tokens", "0"),
-            "maxTokens is 0, it must be at least 1",
+            "maxTokens is 0, it must be from 1 to 2147483647",
             id="maxTokens 0",
         ),
         pytest.param(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.apps import Variable
 from api.chat.history import ABOUT_KIND, KIND, Place
 from api.keys import Key
 from retrieval.completion import Message
@@ -271,6 +272,40 @@ def test_init_tells_of_the_app(chatter: Chatter, method: str) -> None:
         "type": "simple",
         "pluginInputs": [],
     }
+
+
+def test_init_tells_what_to_show_and_to_ask_for_before_the_first_question(api: Api) -> None:
+    variables = (Variable("name", "Ada", "Your name"), Variable("city"))
+    asked = new_chatter(
+        api, intro="about films", welcome_text="hello", variables=variables, system_prompt="a secret"
+    )
+
+    start = got(asked, ("GET", f"{PATH}/init"), chatId="a")
+
+    assert start["app"]["intro"] == "about films"
+    assert start["app"]["chatConfig"] == {
+        "welcomeText": "hello",
+        "variables": [
+            {
+                "id": "name",
+                "key": "name",
+                "label": "Your name",
+                "defaultValue": "Ada",
+                "type": "input",
+                "required": False,
+            },
+            {
+                "id": "city",
+                "key": "city",
+                "label": "city",
+                "defaultValue": "",
+                "type": "input",
+                "required": False,
+            },
+        ],
+        "questionGuide": False,
+    }
+    assert "a secret" not in str(start)
 
 
 def test_init_makes_up_a_chat_id(chatter: Chatter) -> None:

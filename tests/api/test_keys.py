@@ -177,7 +177,7 @@ def test_the_local_token_is_an_admin_key(api: Api) -> None:
 
 
 def test_every_start_has_a_token_of_its_own(api: Api, sampled: Library) -> None:
-    with opened(sampled, api.service.completion) as other:
+    with opened(sampled, api.service.backends.default) as other:
         assert refused(other, f"{DATASETS}/list", bearer(api.service.local_token))[:2] == (
             401,
             "unauthorized",

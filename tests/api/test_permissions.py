@@ -15,8 +15,11 @@ from typing import Any, Literal
 import pytest
 from httpx2 import Response
 
+from api.chat.chats import LOCAL
+from api.chat.history import Place
 from api.keys import Capability
 from api.usages import Usages
+from retrieval.completion import Message
 from retrieval.completion.extractive import ExtractiveCompletion
 from retrieval.library import Library
 from retrieval.types import RecordDraft, new_id
@@ -24,7 +27,7 @@ from tests.api.conftest import opened
 from tests.api.wire import CHAT, DATASETS, Api, Headers, bearer, data_of, error_of
 from tests.doubles import HashEmbedder
 
-Need = Literal["search", "write", "export", "any dataset key", "admin", "chat"]
+Need = Literal["search", "write", "export", "any dataset key", "admin", "chat", "chat or admin"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,41 @@ class Call:
 
 
 OPENAPI = "/api/support/openapi"
+APPS = "/api/core/app"
+CHATS = "/api/core/chat"
 QUESTION = {"messages": [{"role": "user", "content": "导演是谁"}]}
 UPLOAD = {"datasetId": "{dataset}", "name": "c"}
 THRESHOLD = {"datasetId": "{dataset}", "similarity": 0.5, "precision": 1, "recall": 1}
+
+LOOKS = ("getHistories", "history/getHistories", "getPaginationRecords", "init")
+UPDATES = ("updateHistory", "history/updateHistory")
+DELETES = (
+    *("delHistory", "history/delHistory", "clearHistories", "history/clearHistories"),
+    "item/delete",
+)
+ITEM = "an item"
+OF_CHAT = {"appId": "{app}", "chatId": "{chat}", "contentId": ITEM, "dataId": ITEM}
+LOOK = Call("chat or admin", params=OF_CHAT, body=OF_CHAT)
+CHANGE = Call("chat", params=OF_CHAT, body=OF_CHAT)
+MODELS = ("/v1/models", "/api/v1/models", "/v1/models/{model}", "/api/v1/models/{model}")
 
 ROUTES: dict[tuple[str, str], Call] = {
     ("POST", CHAT): Call("chat", body=QUESTION),
     ("POST", "/v1/chat/completions"): Call("chat", body=QUESTION),
     ("POST", "/api/chat/completions"): Call("chat", body=QUESTION),
+    **{(method, f"{CHATS}/{path}"): LOOK for path in LOOKS for method in ("GET", "POST")},
+    **{(method, f"{CHATS}/{path}"): CHANGE for path in UPDATES for method in ("POST", "PUT")},
+    **{(method, f"{CHATS}/{path}"): CHANGE for path in DELETES for method in ("POST", "DELETE")},
+    ("POST", f"{CHATS}/feedback/updateUserFeedback"): CHANGE,
+    **{("GET", path): Call("chat or admin") for path in MODELS},
+    ("POST", f"{APPS}/list"): Call("admin", body={}),
+    ("GET", f"{APPS}/list"): Call("admin"),
+    ("POST", f"{APPS}/create"): Call("admin", body={"name": "{name}", "datasetIds": ["{dataset}"]}),
+    ("GET", f"{APPS}/detail"): Call("admin", params={"appId": "{app}"}),
+    ("PUT", f"{APPS}/update"): Call("admin", params={"appId": "{app}"}, body={"intro": "x"}),
+    ("POST", f"{APPS}/update"): Call("admin", body={"appId": "{app}", "intro": "x"}),
+    ("DELETE", f"{APPS}/del"): Call("admin", params={"appId": "{app}"}),
+    ("DELETE", f"{APPS}/delete"): Call("admin", params={"appId": "{app}"}),
     ("GET", f"{DATASETS}/list"): Call("any dataset key", elsewhere=True),
     ("POST", f"{DATASETS}/list"): Call("any dataset key", body={}, elsewhere=True),
     ("POST", f"{DATASETS}/create"): Call("write", body={"name": "{name}"}),
@@ -113,10 +143,11 @@ ROUTES: dict[tuple[str, str], Call] = {
     ("POST", f"{DATASETS}/index/verify"): Call("admin"),
     ("POST", f"{OPENAPI}/create"): Call("admin", body={"kind": "dataset"}),
     ("GET", f"{OPENAPI}/list"): Call("admin"),
+    ("GET", "/metrics"): Call("admin"),
     ("DELETE", f"{OPENAPI}/delete"): Call("admin", params={"id": "{key}"}),
 }
 
-PUBLIC = {("GET", "/health"), ("GET", f"{OPENAPI}/health")}
+PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("GET", f"{OPENAPI}/health")}
 """Take no key."""
 
 ANOTHER_FORM = {("POST", "/retrieval")}
@@ -134,8 +165,27 @@ CALLERS = (*UNKNOWN, "app key", *ALONE, OTHER, "admin")
 class Things:
     """What calls are about, made when a call names it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, headers: Headers) -> None:
         self._api = api
+        self._caller = api.service.keys.find(headers.get("Authorization", "").removeprefix("Bearer "))
+
+    @cached_property
+    def app(self) -> str:
+        """That of the key, if it has one."""
+        own = self._caller.app_id if self._caller else ""
+        return own or self._api.new_app("suzume").id
+
+    @cached_property
+    def chat(self) -> str:
+        """With one turn, ``ITEM``; of the key, if it is an app's."""
+        whose = self._caller.id if self._caller and self._caller.app_id else LOCAL
+        place = Place(self.app, whose, new_id())
+        chat = self._api.service.chats.at(place)
+        chat.append(Message("user", "q"), Message("assistant", "a"), ITEM, is_complete=True)
+        return place.chat_id
+
+    def path(self, path: str) -> str:
+        return path.replace("{model}", self._api.service.apps.get(self.app).name) if "{" in path else path
 
     @cached_property
     def name(self) -> str:
@@ -210,6 +260,8 @@ def expected_of(call: Call, caller: str) -> int | Literal["allowed"]:
     """401, 403 or ``allowed``."""
     if caller in UNKNOWN:
         return 401
+    if call.needs == "chat or admin":
+        return "allowed" if caller in ("app key", "admin") else 403
     if (caller == "app key") != (call.needs == "chat"):
         return 403
     if caller in ("app key", "admin"):
@@ -220,12 +272,13 @@ def expected_of(call: Call, caller: str) -> int | Literal["allowed"]:
 
 
 def send(api: Api, route: tuple[str, str], call: Call, headers: Headers) -> Response:
-    things = Things(api)
+    things = Things(api, headers)
+    method, path = route
     fields: dict[str, Any] = {"params": things.filled_in(call.params), "json": things.filled_in(call.body)}
     if call.form is not None:
         data = {"data": json.dumps(things.filled_in(call.form))}
         fields = {"data": data, "files": {"file": ("a.csv", b"q,a\n1,2\n")}}
-    return api.client.request(*route, headers=headers, **fields)
+    return api.client.request(method, things.path(path), headers=headers, **fields)
 
 
 @pytest.mark.parametrize("caller", CALLERS)

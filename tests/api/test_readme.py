@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import typer
 
 from api.cli import app
 from api.errors import STATUS
+from api.schemas.apps import AppFields
 from api.schemas.imports import ImportForm
 from api.settings import PREFIX, Settings
 from retrieval.errors import QuotebaseError
@@ -24,9 +26,12 @@ def commands() -> Iterator[str]:
         yield from (f"{name} {second}" for second in further) if further else (name,)
 
 
-def options(command: str) -> Iterator[str]:
-    """How a command's options are turned from their defaults."""
-    for parameter in typer.main.get_group(app).commands[command].params:
+def options(*path: str) -> Iterator[str]:
+    """How the options of a command, or of one in a group, are turned from their defaults."""
+    command: Any = typer.main.get_group(app)
+    for name in path:
+        command = command.commands[name]
+    for parameter in command.params:
         if parameter.name not in ("files", "header", "as_json"):
             yield parameter.opts[0]
         yield from parameter.secondary_opts
@@ -45,6 +50,18 @@ def test_every_command_is_in_the_readme(command: str) -> None:
 @pytest.mark.parametrize("option", list(options("ingest")))
 def test_every_option_of_an_import_is_in_the_readme(option: str) -> None:
     assert re.search(rf"`[^`]*{option}\b", README)
+
+
+@pytest.mark.parametrize(
+    "option", sorted({*options("apps", "create"), *options("apps", "update")} - {"name"})
+)
+def test_every_option_of_an_app_is_in_the_readme(option: str) -> None:
+    assert re.search(rf"`[^`]*{option}\b", README)
+
+
+@pytest.mark.parametrize("field", [field.alias for field in AppFields.model_fields.values()])
+def test_every_field_of_an_app_is_in_the_readme(field: str) -> None:
+    assert f"`{field}`" in README
 
 
 @pytest.mark.parametrize("field", [field.alias for field in ImportForm.model_fields.values()])

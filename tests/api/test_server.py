@@ -103,6 +103,26 @@ def test_the_official_client_is_given_fastgpts_fields_too(client: openai.OpenAI)
 
 
 @pytest.mark.model
+def test_the_official_client_lists_apps_as_models(bundled_server: Server, client: openai.OpenAI) -> None:
+    (listed,) = client.models.list()
+    admin = client.with_options(api_key=bundled_server.admin_key)
+
+    assert (listed.id, listed.object, listed.owned_by) == ("film", "model", "quotebase")
+    assert abs(listed.created - time.time()) < 600
+    assert client.models.retrieve("film") == listed
+    assert admin.models.retrieve("film") == listed
+    with pytest.raises(
+        openai.NotFoundError, match=r"opens no app named 'gpt-4o' \(it opens: film\)"
+    ) as unknown:
+        client.models.retrieve("gpt-4o")
+    assert unknown.value.code == "app_not_found"
+    with httpx2.Client(base_url=bundled_server.url, headers=bearer(bundled_server.admin_key)) as http:
+        made = http.post("/api/support/openapi/create", json={"kind": "dataset"}).json()["data"]
+    with pytest.raises(openai.PermissionDeniedError, match="this is a dataset key"):
+        client.with_options(api_key=made["key"]).models.list()
+
+
+@pytest.mark.model
 def test_the_official_client_can_read_our_errors(bundled_server: Server, client: openai.OpenAI) -> None:
     question: list[Any] = [{"role": "user", "content": "x"}]
     with pytest.raises(openai.AuthenticationError) as unauthorized:
@@ -259,7 +279,7 @@ def test_apps_and_keys_made_and_revoked_beside_the_server_count_at_once(
 
     other = json_of(run_here("keys", "create", "--app", "at once", "--json", data_dir=data_dir))
     run_here("apps", "delete", "at once", data_dir=data_dir)
-    assert status(other["key"]) == 404
+    assert status(other["key"]) == 401
 
 
 # A server over a scripted endpoint, which starts at once and says what it was asked

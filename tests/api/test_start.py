@@ -44,7 +44,7 @@ def test_a_search_loads_nothing_heavy_that_it_does_not_need(tmp_path: Path) -> N
     assert packages & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("command", ["datasets", "jobs"])
+@pytest.mark.parametrize("command", ["datasets", "jobs", "apps", "keys"])
 def test_a_list_loads_no_model(tmp_path: Path, command: str) -> None:
     packages = imported(command, "list", data_dir=tmp_path / "data")
 

@@ -1,11 +1,12 @@
 """The README's tables are the newest report's."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.readme import ROOT, VECTORS, fill_readme, vectors_tables
+from benchmarks.readme import CHAT, ROOT, VECTORS, chat_tables, fill_readme, vectors_tables
 
 README = "# Title\n\n<!-- vectors -->\nold\n<!-- end -->\n\nAfter, <!-- end --> and all.\n"
 
@@ -27,6 +28,7 @@ def size(passages: int, p50_ms: float) -> dict[str, Any]:
 @pytest.fixture
 def report() -> dict[str, Any]:
     return {
+        "benchmark": "speed vectors",
         "provenance": {"revision": "abc123+"},
         "results": {
             "real_vectors": 100_000,
@@ -149,16 +151,74 @@ def test_a_readme_without_the_markers(readme: str, report: dict[str, Any]) -> No
         fill_readme(readme, report)
 
 
+def percentiles(p50: float) -> dict[str, float]:
+    return {"p50": p50, "p99": 2 * p50}
+
+
+def way(lag_ms: float) -> dict[str, Any]:
+    return {
+        "first_delta_lag_ms": percentiles(lag_ms),
+        "delta_lag_ms": percentiles(lag_ms / 2),
+        "to_first_delta_ms": percentiles(lag_ms + 5),
+    }
+
+
+CHAT_REPORT = {
+    "benchmark": "speed chat",
+    "provenance": {"revision": "abc123", "cores": 2},
+    "results": {
+        "records": 20_000,
+        "deltas": 200,
+        "pause_ms": 5.0,
+        "one_by_one": {"answers": 100, "through": way(1.5), "direct": way(0.25)},
+        "at_once": {
+            "streams": 32,
+            "rounds": 10,
+            "through": {"s": 1.5, "deltas_per_s": 4267, **way(30.0)},
+            "direct": {"s": 1.0, "deltas_per_s": 6400, **way(0.5)},
+            "times_direct": 1.5,
+        },
+    },
+}
+
+CHAT_TABLES = """\
+`python -m benchmarks speed chat` at revision abc123: a language model that sends 200 deltas, one each 5 ms, behind \
+a server that searches 20,000 records with the bundled model; model, server and clients share 2 cores.
+
+| 100 answers, one after another: p50, p99 in ms | by the server | by the model |
+|---|---|---|
+| first delta, from its sending to its arrival | 1.5, 3.0 | 0.25, 0.5 |
+| any delta | 0.75, 1.5 | 0.125, 0.25 |
+| first delta, from the question | 6.5, 13.0 | 5.25, 10.5 |
+
+| 32 answers at once, 10 times | by the server | by the model |
+|---|---|---|
+| s for all, search and all | 1.5 | 1.0 |
+| deltas a second | 4,267 | 6,400 |
+| times as long | 1.5 |  |
+| first delta, from its sending to its arrival: p50, p99 in ms | 30.0, 60.0 | 0.5, 1.0 |
+| any delta: p50, p99 in ms | 15.0, 30.0 | 0.25, 0.5 |
+| first delta, from the question: p50, p99 in ms | 35.0, 70.0 | 5.5, 11.0 |"""
+
+
+def test_a_report_of_the_chat_becomes_tables_behind_its_own_marker() -> None:
+    both = f"{README}\n<!-- chat -->\nold\n<!-- end -->\n"
+
+    assert chat_tables(CHAT_REPORT) == CHAT_TABLES
+    assert fill_readme(both, CHAT_REPORT) == f"{README}\n<!-- chat -->\n{CHAT_TABLES}\n<!-- end -->\n"
+
+
 def test_the_readme_has_the_markers_once(report: dict[str, Any]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
-    assert (readme.count("<!-- vectors -->"), readme.count("<!-- end -->")) == (1, 1)
+    assert [readme.count(f"<!-- {name} -->") for name in ("vectors", "chat", "end")] == [1, 1, 2]
     assert TABLES in fill_readme(readme, report)
 
 
-def test_the_readmes_tables_are_the_reports() -> None:
-    if not VECTORS.exists():
-        pytest.skip(f"there is no report {VECTORS}: python -m benchmarks speed vectors --json makes one")
+@pytest.mark.parametrize("path", [VECTORS, CHAT], ids=lambda path: path.stem)
+def test_the_readmes_tables_are_the_reports(path: Path) -> None:
+    if not path.exists():
+        pytest.skip(f"there is no report {path}: python -m benchmarks speed {path.stem} --json makes one")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
-    assert fill_readme(readme, json.loads(VECTORS.read_text(encoding="utf-8"))) == readme
+    assert fill_readme(readme, json.loads(path.read_text(encoding="utf-8"))) == readme

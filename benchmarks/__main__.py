@@ -1,9 +1,7 @@
 """The commands, each of which keeps one report for each thing that it measures in benchmarks/results."""
 
-import json
 import sys
 import tempfile
-from functools import reduce
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -204,14 +202,10 @@ def speed_chat(
 
 @app.command()
 def report() -> None:
-    """Make the README's tables and plots from the reports in benchmarks/results."""
-    from benchmarks.readme import CHAT, PLOT, ROOT, VECTORS, fill_readme, plot_growth
+    """Make benchmarks/README.md, its plots and the README's short table from the reports in benchmarks/results."""
+    from benchmarks.readme import write_all
 
-    readme = ROOT / "README.md"
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in (VECTORS, CHAT)]
-    filled = reduce(fill_readme, reports, readme.read_text(encoding="utf-8"))
-    readme.write_text(filled, encoding="utf-8")
-    plot_growth(reports[0], PLOT)
+    write_all()
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ serve: $(VENV)/installed ## Serve the HTTP API
 	$(BIN)/quotebase serve
 
 bench: $(VENV)/installed ## Measure retrieval quality on the two samples
-	$(BIN)/python -m benchmarks quality data/suzume
-	$(BIN)/python -m benchmarks quality data/coffee
+	$(BIN)/python -m benchmarks quality data/suzume --quick
+	$(BIN)/python -m benchmarks quality data/coffee --quick
 
 clean: ## Remove the virtual environment and the demo's data
 	rm -rf $(VENV) .demo

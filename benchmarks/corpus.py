@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report import SEED
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.types import Embeddings, RecordDraft, StoredEmbeddings
 
@@ -23,8 +24,6 @@ PART_ROWS = 4_000
 
 NOISE = 0.2
 """Length of the noise added to a unit vector before it is scaled back: cosine to the original 0.98."""
-
-SEED = 20_24
 
 Say = Callable[[str], None]
 
@@ -58,9 +57,16 @@ class Corpus:
         return RecordDraft(f"{draft.q} ({copy})", draft.a) if copy else draft
 
 
-def read_corpus(bulk: Path, embedder: BundledEmbedder, cache_dir: Path, queries: int, say: Say) -> Corpus:
-    """The first 100,000 rows of ``bulk``, and the questions of the ``queries`` rows after them."""
-    drafts = _read_rows(bulk, REAL_PASSAGES + queries)
+def read_corpus(
+    bulk: Path,
+    embedder: BundledEmbedder,
+    cache_dir: Path,
+    queries: int,
+    say: Say,
+    rows: int = REAL_PASSAGES,
+) -> Corpus:
+    """The first ``rows`` of ``bulk``, and the questions of the ``queries`` rows after them."""
+    drafts = read_rows(bulk, rows + queries)
     real = len(drafts) - queries
     passages = [draft.text for draft in drafts[:real]]
     questions = list(dict.fromkeys(draft.q for draft in drafts[real:]))
@@ -77,13 +83,13 @@ def read_passages(
     bulk: Path, embedder: BundledEmbedder, cache_dir: Path, most: int, say: Say
 ) -> tuple[list[RecordDraft], StoredEmbeddings]:
     """The first ``most`` distinct rows, and their embeddings."""
-    drafts = _read_rows(bulk, most)
+    drafts = read_rows(bulk, most)
     folder = cache_dir / "benchmarks" / embedder.fingerprint
     texts = [draft.text for draft in drafts]
     return drafts, _cached(folder, "passages", texts, embedder.embed_passages, say)
 
 
-def _read_rows(bulk: Path, most: int) -> list[RecordDraft]:
+def read_rows(bulk: Path, most: int) -> list[RecordDraft]:
     """Distinct rows, so that each is a record of its own."""
     with bulk.open(encoding="utf-8", newline="") as stream:
         rows = (RecordDraft(row["q"], row["a"]) for row in csv.DictReader(stream))

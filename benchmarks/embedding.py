@@ -5,7 +5,6 @@ rounds, and what counts is their ratio.
 """
 
 import csv
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.report import make_report
+from benchmarks.timing import time_each, time_once
 from retrieval.embedding import binding
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.types import Embeddings
@@ -82,9 +82,7 @@ def measure_embedding(
 def _timed(embed: Callable[[Sequence[str]], Embeddings], texts: Sequence[str]) -> tuple[Embeddings, float]:
     """The embeddings and how many seconds they took, the engine warm."""
     embed(texts[:8])
-    started = time.perf_counter()
-    vectors = embed(texts)
-    return vectors, time.perf_counter() - started
+    return time_once(lambda: embed(texts))
 
 
 def _read_texts(path: Path, rows: int) -> list[str]:
@@ -98,22 +96,13 @@ def _matrix_product_flops(precision: str) -> float:
     rows, inner, outer = CEILING_SHAPE
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = torch.randn(rows, inner).to(kind), torch.randn(outer, inner).to(kind)
-    best = 0.0
-    for _ in range(20):
-        started = time.perf_counter()
-        for _ in range(5):
-            torch.nn.functional.linear(left, right)
-        best = max(best, 5 * 2 * rows * inner * outer / (time.perf_counter() - started))
-    return best
+    timed = time_each(lambda _: torch.nn.functional.linear(left, right), range(100))
+    return 1000 * 2 * rows * inner * outer / min(timed.taken_ms)
 
 
 def _query_ms(embed: Callable[[Sequence[str]], Embeddings], texts: Sequence[str]) -> float:
     """Median time of one short query, each another one."""
-    taken: list[float] = []
-    for text in texts[:QUERIES]:
-        query = text.split("\n", 1)[0][:24]
-        started = time.perf_counter()
-        vector = embed([query])
-        taken.append((time.perf_counter() - started) * 1000)
-        assert np.isfinite(vector).all()
-    return median(taken)
+    queries = [text.split("\n", 1)[0][:24] for text in texts[:QUERIES]]
+    timed = time_each(lambda query: embed([query]), queries)
+    assert all(np.isfinite(vector).all() for vector in timed.answers)
+    return median(timed.taken_ms)

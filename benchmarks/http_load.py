@@ -1,16 +1,16 @@
 """A server under concurrent searches: as users run it, and with each query embedded by itself."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import httpx2
-import numpy as np
 
 from benchmarks.server import PROGRAM, environment_of, serving
+from benchmarks.timing import Timed, time_each, time_once
 
 # The same program, but for how a question becomes an embedding.
 UNBATCHED = """
@@ -46,31 +46,30 @@ def _ask_all(url: str, key: str, dataset_id: str, questions: Sequence[str], clie
     waiting: Queue[str] = Queue()
     for question in questions:
         waiting.put(question)
-    started = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        taken = [pool.submit(_ask, url, key, dataset_id, waiting) for _ in range(clients)]
-        latencies = [ms for one in taken for ms in one.result()]
-    seconds = time.perf_counter() - started
-    return {
-        "requests_per_s": round(len(questions) / seconds, 1),
-        "p50_ms": round(float(np.percentile(latencies, 50)), 1),
-        "p99_ms": round(float(np.percentile(latencies, 99)), 1),
-    }
+
+    def ask_all() -> Timed[None]:
+        with ThreadPoolExecutor(clients) as pool:
+            asking = [pool.submit(_ask, url, key, dataset_id, waiting) for _ in range(clients)]
+            return Timed([None] * len(questions), [ms for one in asking for ms in one.result().taken_ms])
+
+    timed, seconds = time_once(ask_all)
+    return {"requests_per_s": round(len(questions) / seconds, 1), **timed.percentiles(1)}
 
 
-def _ask(url: str, key: str, dataset_id: str, waiting: "Queue[str]") -> list[float]:
+def _ask(url: str, key: str, dataset_id: str, waiting: "Queue[str]") -> Timed[None]:
     """One client: the next question as soon as the last is answered."""
-    latencies: list[float] = []
     headers = {"Authorization": f"Bearer {key}"}
     with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
-        while True:
-            try:
-                text = waiting.get_nowait()
-            except Empty:
-                return latencies
-            started = time.perf_counter()
-            reply = client.post(
+
+        def ask(text: str) -> None:
+            client.post(
                 "/api/core/dataset/searchTest", json={"datasetId": dataset_id, "text": text, "topK": 10}
-            )
-            reply.raise_for_status()
-            latencies.append((time.perf_counter() - started) * 1000)
+            ).raise_for_status()
+
+        return time_each(ask, _drained(waiting))
+
+
+def _drained(waiting: "Queue[str]") -> Iterator[str]:
+    with suppress(Empty):
+        while True:
+            yield waiting.get_nowait()

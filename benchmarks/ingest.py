@@ -5,17 +5,17 @@ turns, so that a noisy machine is noisy for both. All parts go into one collecti
 """
 
 import csv
+import itertools
 import resource
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.report import make_report
+from benchmarks.timing import time_each, time_once
 from ingest.imports import import_file
 from ingest.jobs import ImportReport, ImportSettings, Mode
 from retrieval.embedding import Embedder, binding
@@ -95,9 +95,8 @@ class _Bench:
         texts = list(dict.fromkeys(p.text for group in to_passages(drafts, embedder) for p in group))
         # An embedder may remember the tokens of what it has counted last: embedding takes reading them.
         embedder.count_tokens([f"something else {n}" for n in range(FORGOTTEN_AFTER)])
-        started = time.perf_counter()
-        embedder.embed_passages(texts)
-        return time.perf_counter() - started
+        _, seconds = time_once(lambda: embedder.embed_passages(texts))
+        return seconds
 
     def again(self, rows: Rows) -> dict[str, Any]:
         """All rows at once, all of them known."""
@@ -127,26 +126,20 @@ class _Bench:
     def searches_beside(self, rows: Rows) -> dict[str, Any]:
         """Milliseconds of whole searches with new questions while rows are imported."""
         fresh = [(f"{q} ", a) for q, a in rows]
-        asked = iter([q for q, _ in rows])
         is_over = threading.Event()
-        taken: list[float] = []
+        asked = itertools.takewhile(lambda _: not is_over.wait(PAUSE_S), (f"{q}?" for q, _ in rows))
 
-        def ask() -> None:
-            while not is_over.wait(PAUSE_S):
-                started = time.perf_counter()
-                request = SearchRequest(f"{next(asked)}?", (self._dataset.id,), limit=5_000)
-                self._library.search(request)
-                taken.append((time.perf_counter() - started) * 1000)
+        def ask(text: str) -> None:
+            self._library.search(SearchRequest(text, (self._dataset.id,), limit=5_000))
 
-        asking = threading.Thread(target=ask)
-        asking.start()
-        try:
-            self._import(fresh, "beside")
-        finally:
-            is_over.set()
-            asking.join()
-        p50, p99 = np.percentile(taken, (50, 99))
-        return {"searches": len(taken), "p50_ms": round(float(p50)), "p99_ms": round(float(p99))}
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(time_each, ask, asked)
+            try:
+                self._import(fresh, "beside")
+            finally:
+                is_over.set()
+        timed = asking.result()
+        return {"searches": len(timed.taken_ms), **timed.percentiles(0)}
 
     def _import(self, rows: Rows, collection: str, mode: Mode = "append") -> ImportReport:
         path = self._folder / "rows.csv"

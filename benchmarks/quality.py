@@ -1,6 +1,5 @@
 """Retrieval quality on a labelled set, through the library as it is used: import, search, measure."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.report import make_report
+from benchmarks.timing import time_each
 from ingest.labelled import LabelledSet, read_labelled
+from retrieval.batched import batched
 from retrieval.embedding import Embedder, binding
 from retrieval.evaluation import Qrels, evaluate, try_queries
 from retrieval.labels import by_content
@@ -31,7 +32,7 @@ def measure_quality(
         data_dir: where the dataset is kept, to be used again by the next run; nowhere if ``None``.
     """
     labelled = read_labelled(folder, split)
-    qrels = _qrels_of(labelled)
+    qrels = qrels_of(labelled)
     with ExitStack() as stack:
         place = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="quotebase-")))
         library = stack.enter_context(Library.open(place, embedder))
@@ -52,10 +53,10 @@ def measure_quality(
             say(f"{labelled.name}: {len(labelled.queries)} queries searched in {mode}")
             results |= {f"{mode} {name}": value for name, value in evaluate(trial.run, qrels).means.items()}
             results |= {f"{mode} {name}_ms": trial.latencies_ms[name] for name in ("p50", "p99")}
-    return make_report("quality", binding(embedder), folder, results)
+    return make_report(f"quality {folder.name}", binding(embedder), folder, results)
 
 
-def _qrels_of(labelled: LabelledSet) -> Qrels:
+def qrels_of(labelled: LabelledSet) -> Qrels:
     """Documents by their content, of which a search shows each once."""
     keys = {name: [content_key(draft)] for name, draft in labelled.documents.items()}
     return {query_id: by_content(judged, keys) for query_id, judged in labelled.qrels.items()}
@@ -65,9 +66,8 @@ def _import(library: Library, dataset: Dataset, labelled: LabelledSet, say: Say)
     """(texts embedded, seconds)"""
     collection = library.ensure_collection(dataset.id, "corpus")
     drafts = list(labelled.documents.values())
-    started = time.perf_counter()
-    embedded = 0
-    for start in range(0, len(drafts), BATCH_RECORDS):
-        embedded += library.add_records(collection, drafts[start : start + BATCH_RECORDS]).embedded
-        say(f"{labelled.name}: {min(start + BATCH_RECORDS, len(drafts))} of {len(drafts)} documents imported")
-    return embedded, time.perf_counter() - started
+    say(f"{labelled.name}: importing {len(drafts)} documents")
+    timed = time_each(
+        lambda batch: library.add_records(collection, batch).embedded, batched(drafts, BATCH_RECORDS)
+    )
+    return sum(timed.answers), sum(timed.taken_ms) / 1000

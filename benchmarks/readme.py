@@ -1,208 +1,89 @@
-"""From the newest reports to the tables of the README, between their markers, and to plots."""
+"""From the newest reports to benchmarks/README.md and to the short table of the README, between its markers."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import image, table
+from benchmarks.peers.tables import fairness, quality_table, short_rows, texts_table, vectors_table
+from benchmarks.plots import plot_growth, plot_peers
+from benchmarks.report import RESULTS, result_path
+from benchmarks.speed_tables import GROWTH, chat_tables, vectors_tables
+
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
-VECTORS = RESULTS / "vectors.json"
-CHAT = RESULTS / "chat.json"
-PLOT = RESULTS / "vectors.png"
+SHOWN = ("speed vectors", "speed chat", "peers vectors", "peers texts", "peers quality")
+START, END = "<!-- measured -->\n", "<!-- end -->"
 
-GROWTH = {
-    "recall@10": "recall_at_10",
-    "search p50, ms": "p50_ms",
-    "search p99, ms": "p99_ms",
-    "index, bytes a passage": "index_bytes_per_passage",
-    "resident, bytes a passage": "resident_bytes_per_passage",
-    "start from the snapshot, s": "start_s",
-    "all adds until here, s": "add_s",
-    "then loading and folding, s": "fold_s",
-}
+Report = Mapping[str, Any]
 
-WAYS = ("through", "direct")
+HEAD = """\
+# Measured
 
-CHAT_ROWS = {
-    "first delta, from its sending to its arrival": "first_delta_lag_ms",
-    "any delta": "delta_lag_ms",
-    "first delta, from the question": "to_first_delta_ms",
-}
+Made by `python -m benchmarks report` from the reports in `results/`; every command keeps its own there, with
+revision, versions, processor, threads, data, model, date and seed. `--quick` measures less, in under two minutes, and keeps it
+in `results/quick`. Other work may have run on the machine: the ratios, each taken in one run, say more than the rates."""
 
 
-def fill_readme(readme: str, report: Mapping[str, Any]) -> str:
-    """The README with the tables of the report between its marker, such as ``<!-- vectors -->``, and ``<!-- end -->``.
+def read_reports(folder: Path = RESULTS) -> dict[str, Report]:
+    """The newest of each benchmark that has tables here."""
+    paths = {name: result_path(name, folder) for name in SHOWN}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()
+    }
+
+
+def write_all(folder: Path = RESULTS, root: Path = ROOT) -> None:
+    """Both documents and the plots."""
+    reports = read_reports(folder)
+    readme = root / "README.md"
+    readme.write_text(fill_readme(readme.read_text(encoding="utf-8"), reports), encoding="utf-8")
+    (root / "benchmarks" / "README.md").write_text(benchmarks_readme(reports), encoding="utf-8")
+    if "speed vectors" in reports:
+        plot_growth(reports["speed vectors"], folder / "vectors.png")
+    if "peers vectors" in reports:
+        plot_peers(reports["peers vectors"], folder / "peers_vectors.png")
+
+
+def fill_readme(readme: str, reports: Mapping[str, Report]) -> str:
+    """The README with the short table of the reports between ``<!-- measured -->`` and ``<!-- end -->``.
 
     Raises:
         ValueError: the markers are not there.
     """
-    name, tables_of = TABLES[report["benchmark"]]
-    marker = f"<!-- {name} -->\n"
-    before, found, rest = readme.partition(marker)
-    _, end, after = rest.partition("<!-- end -->")
+    before, found, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
     if not found or not end:
-        raise ValueError(f"the README has no <!-- {name} --> … <!-- end -->")
-    return f"{before}{found}{tables_of(report)}\n{end}{after}"
+        raise ValueError("the README has no <!-- measured --> … <!-- end -->")
+    return f"{before}{found}{short_table(reports)}\n{end}{after}"
 
 
-def vectors_tables(report: Mapping[str, Any]) -> str:
-    """Growth, filters, texts, deletion and HTTP as Markdown."""
-    results, provenance = report["results"], report["provenance"]
-    parts = [
-        f"`python -m benchmarks speed vectors` at revision {provenance['revision']}: the first "
-        f"{results['real_vectors']:,} rows of the bulk table with the bundled model, beyond them "
-        f"{results['beyond_them']}; {results['queries']:,} questions of further rows, one thread.",
-        _growth(results["growth"]),
-        f"![Growth]({PLOT.relative_to(ROOT).as_posix()})",
-        _filters(results["filters"], results["growth"][-1]["passages"]),
-    ]
-    if "texts" in results:
-        parts.append(_texts(results["texts"]))
-    parts.append(_deletion(results["deletion"]))
-    if "http" in results:
-        parts.append(_http(results["http"]))
+def short_table(reports: Mapping[str, Report]) -> str:
+    """What a reader wants to know first: growth, and the best peer by each measure."""
+    parts = []
+    if report := reports.get("speed vectors"):
+        growth = report["results"]["growth"]
+        sizes = (f"{one['passages']:,}" for one in growth)
+        fields = ("recall@10", "search p50, ms", "search p99, ms", "start from the snapshot, s")
+        rows = [(label, *(one[GROWTH[label]] for one in growth)) for label in fields]
+        parts.append(table(("Passages, vectors alone", *sizes), *rows))
+    if rows_of_peers := list(short_rows(reports)):
+        parts.append(table(("Beside others, in one run", "quotebase", "the best peer", ""), *rows_of_peers))
     return "\n\n".join(parts)
 
 
-def _table(*rows: tuple[object, ...]) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    lines.insert(1, "|---" * len(rows[0]) + "|")
-    return "\n".join(lines)
-
-
-def _growth(growth: list[dict[str, Any]]) -> str:
-    sizes = [f"{one['passages']:,}" for one in growth]
-    rows = [(label, *(one[field] for one in growth)) for label, field in GROWTH.items()]
-    return _table(("Passages", *sizes), *rows)
-
-
-def _filters(filters: list[dict[str, Any]], passages: int) -> str:
-    rows = [(f"{one['kept']:.1%}", one["recall_at_10"], one["p50_ms"], one["p99_ms"]) for one in filters]
-    return _table((f"Filter keeps, of {passages:,}", "recall@10", "p50, ms", "p99, ms"), *rows)
-
-
-def _texts(texts: Mapping[str, Any]) -> str:
-    bare, chroma = texts["bare_hnsw"], texts["chroma"]
-    return _table(
-        (f"{texts['passages']:,} passages", "recall@10", "queries/s", "quotebase is"),
-        ("quotebase, whole searches, records from SQLite", texts["recall_at_10"], texts["queries_per_s"], ""),
-        (
-            f"FAISS HNSW by itself (efSearch {bare['effort']}), ids only",
-            bare["recall_at_10"],
-            bare["queries_per_s"],
-            f"{texts['times_bare_hnsw']} ×",
-        ),
-        (
-            f"Chroma {chroma['version']}, PersistentClient with documents, its defaults",
-            chroma["default"]["recall_at_10"],
-            chroma["default"]["queries_per_s"],
-            f"{texts['times_chroma']} ×",
-        ),
-        (
-            f"the same with ef_search {chroma['same_recall'].get('ef_search', 'as it is')}",
-            chroma["same_recall"]["recall_at_10"],
-            chroma["same_recall"]["queries_per_s"],
-            f"{texts['times_chroma_at_same_recall']} ×",
-        ),
-    )
-
-
-def _deletion(deletion: Mapping[str, Any]) -> str:
-    megabytes = {
-        moment: f"{deletion[f'memory_bytes_{moment}'] / 1e6:,.0f} MB"
-        for moment in ("before", "after_delete", "after_rebuild")
-    }
-    return _table(
-        (f"Deleting {deletion['deleted']:,} of {deletion['passages_before']:,}", ""),
-        ("whole collections of 1,000, a second", deletion["collections_per_s"]),
-        ("single records, a second", deletion["records_per_s"]),
-        (
-            "deleted passages returned afterwards",
-            f"{deletion['deleted_ones_returned']} in {deletion['searched_for_deleted']:,} searches",
-        ),
-        ("memory before, after, after the rebuild", " → ".join(megabytes.values())),
-        ("the rebuild, s", deletion["rebuild_s"]),
-    )
-
-
-def _http(http: Mapping[str, Any]) -> str:
-    rows = [
-        (label, http[mode]["requests_per_s"], http[mode]["p50_ms"], http[mode]["p99_ms"])
-        for label, mode in (("embedded together", "batched"), ("each by itself", "unbatched"))
-    ]
-    title = f"{http['clients']} clients on `searchTest`, {http['questions']} questions each way"
-    return _table((title, "requests/s", "p50, ms", "p99, ms"), *rows)
-
-
-def chat_tables(report: Mapping[str, Any]) -> str:
-    """Answers one by one, and many at once, as Markdown."""
-    results, provenance = report["results"], report["provenance"]
-    alone, at_once = results["one_by_one"], results["at_once"]
-    return "\n\n".join(
-        (
-            f"`python -m benchmarks speed chat` at revision {provenance['revision']}: a language model that sends "
-            f"{results['deltas']} deltas, one each {results['pause_ms']:g} ms, behind a server that searches "
-            f"{results['records']:,} records with the bundled model; model, server and clients share "
-            f"{provenance['cores']} cores.",
-            _table(
-                (
-                    f"{alone['answers']} answers, one after another: p50, p99 in ms",
-                    "by the server",
-                    "by the model",
-                ),
-                *(_chat_row(label, alone, field) for label, field in CHAT_ROWS.items()),
-            ),
-            _table(
-                (
-                    f"{at_once['streams']} answers at once, {at_once['rounds']} times",
-                    "by the server",
-                    "by the model",
-                ),
-                ("s for all, search and all", *(at_once[way]["s"] for way in WAYS)),
-                ("deltas a second", *(f"{at_once[way]['deltas_per_s']:,}" for way in WAYS)),
-                ("times as long", at_once["times_direct"], ""),
-                *(
-                    _chat_row(f"{label}: p50, p99 in ms", at_once, field)
-                    for label, field in CHAT_ROWS.items()
-                ),
-            ),
-        )
-    )
-
-
-def _chat_row(label: str, results: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    return (label, *(f"{results[way][field]['p50']}, {results[way][field]['p99']}" for way in WAYS))
-
-
-TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
-    "speed vectors": ("vectors", vectors_tables),
-    "speed chat": ("chat", chat_tables),
-}
-"""By benchmark: the marker, and what stands behind it."""
-
-
-def plot_growth(report: Mapping[str, Any], path: Path) -> None:
-    """Latency, start, bytes and time to build against passages, both axes logarithmic, as PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    growth = report["results"]["growth"]
-    sizes = [one["passages"] for one in growth]
-    lines = {
-        "search p50, ms": [one["p50_ms"] for one in growth],
-        "search p99, ms": [one["p99_ms"] for one in growth],
-        "start, s": [one["start_s"] for one in growth],
-        "adds and folds, s": [one["add_s"] + one["fold_s"] for one in growth],
-        "index, MB": [one["index_bytes_per_passage"] * one["passages"] / 1e6 for one in growth],
-    }
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for label, values in lines.items():
-        axes.loglog(sizes, values, marker="o", label=label)
-    axes.set_xlabel("passages")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+def benchmarks_readme(reports: Mapping[str, Report]) -> str:
+    """Everything: the peers, how each is measured, growth, the chat layer."""
+    parts = [HEAD]
+    if report := reports.get("peers vectors"):
+        parts += ["## Beside others: vectors with texts", vectors_table(report), image("peers_vectors")]
+    if report := reports.get("peers texts"):
+        parts += ["## Beside others: from q/a rows on, with the same model", texts_table(report)]
+    if report := reports.get("peers quality"):
+        parts += ["## Beside others: quality of the default search", quality_table(report)]
+    parts += ["## How each is measured", fairness()]
+    if report := reports.get("speed vectors"):
+        parts += ["## The vector engine", vectors_tables(report)]
+    if report := reports.get("speed chat"):
+        parts += ["## The chat layer", chat_tables(report)]
+    return "\n\n".join(parts) + "\n"

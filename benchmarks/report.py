@@ -1,4 +1,4 @@
-"""The shape of a report: the benchmark, where its figures come from, and the figures."""
+"""The shape of a report: the benchmark, where its figures come from, and the figures; and where it is kept."""
 
 import json
 import os
@@ -13,7 +13,14 @@ from typing import Any
 
 from retrieval.types import ModelBinding
 
-PACKAGES = ("quotebase", "faiss-cpu", "numpy", "openvino", "tokenizers")
+PACKAGES = ("quotebase", "faiss-cpu", "numpy", "openvino", "tokenizers", "tantivy")
+
+RESULTS = Path(__file__).parent / "results"
+QUICK = "quick"
+"""Beside the results: what ``--quick`` measured, which no table shows."""
+
+SEED = 20_24
+"""Of all that is drawn by chance."""
 
 
 def make_report(
@@ -27,10 +34,26 @@ def make_report(
         "packages": {package: version(package) for package in PACKAGES},
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "omp_threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "load_average": round(os.getloadavg()[0], 2),
+        "seed": SEED,
         "model": {"name": model.name, "dim": model.dim, "fingerprint": model.fingerprint},
         "data": {"name": data.name, "sha256": _hash(data)[:16]},
     }
     return {"benchmark": benchmark, "provenance": provenance, "results": results}
+
+
+def publish(report: Mapping[str, Any], is_quick: bool, as_json: bool, folder: Path = RESULTS) -> None:
+    """Keep the report as JSON, where the tables are made from it, and print it."""
+    path = result_path(report["benchmark"], folder / QUICK if is_quick else folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print_report(report, as_json)
+
+
+def result_path(benchmark: str, folder: Path = RESULTS) -> Path:
+    """Where the newest report of a benchmark is: ``speed vectors`` in vectors.json."""
+    return folder / f"{benchmark.removeprefix('speed ').replace(' ', '_')}.json"
 
 
 def print_report(report: Mapping[str, Any], as_json: bool) -> None:

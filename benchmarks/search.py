@@ -5,15 +5,13 @@ embedding still to be made, and once more when it is remembered.
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from benchmarks.corpus import read_passages
 from benchmarks.report import make_report
+from benchmarks.timing import time_each, time_once
 from retrieval.batched import batched
 from retrieval.embedding import binding
 from retrieval.embedding.bundled import BundledEmbedder
@@ -68,10 +66,12 @@ def _fill(
 def _index(library: Library, dataset: Dataset, folder: Path) -> dict[str, Any]:
     """An index of its own, so that nothing else is timed."""
     index = FullTextIndex(folder / "fulltext")
-    started = time.perf_counter()
-    for changes in drain(library.store.texts_after, dataset.id, 0):
-        index.apply([changes])
-    seconds = time.perf_counter() - started
+
+    def fill() -> None:
+        for changes in drain(library.store.texts_after, dataset.id, 0):
+            index.apply([changes])
+
+    _, seconds = time_once(fill)
     return {
         "passages_per_s": round(len(index) / seconds),
         "disk_mb": round(index.nbytes / 1e6, 1),
@@ -79,12 +79,6 @@ def _index(library: Library, dataset: Dataset, folder: Path) -> dict[str, Any]:
     }
 
 
-def _search(
-    library: Library, dataset: Dataset, mode: SearchMode, questions: Sequence[str]
-) -> dict[str, float]:
-    taken = [
-        library.search(SearchRequest(text, (dataset.id,), limit=5_000, top_k=10, mode=mode)).seconds * 1000
-        for text in questions
-    ]
-    p50, p99 = np.percentile(taken, (50, 99))
-    return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
+def _search(library: Library, dataset: Dataset, mode: SearchMode, questions: Sequence[str]) -> dict[str, Any]:
+    requests = [SearchRequest(text, (dataset.id,), limit=5_000, top_k=10, mode=mode) for text in questions]
+    return time_each(library.search, requests).percentiles()

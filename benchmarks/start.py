@@ -5,14 +5,15 @@ python -m benchmarks.start DATA_DIR DATASET QUERIES.npy MODEL.json
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.known_embedder import KnownEmbedder
+from benchmarks.timing import time_once
 from retrieval.library import Library
-from retrieval.types import ModelBinding
+from retrieval.types import Dataset, ModelBinding
+from retrieval.vectors.index import VectorIndex
 
 
 def resident_bytes() -> int | None:
@@ -29,12 +30,16 @@ def main() -> None:
     embedder = KnownEmbedder(ModelBinding(**json.loads(model)), {})
     vectors = np.load(queries)
     before = resident_bytes()
-    started = time.perf_counter()
-    with Library.open(Path(data_dir), embedder) as library:
+
+    def open_library() -> tuple[Library, Dataset, VectorIndex]:
+        library = Library.open(Path(data_dir), embedder)
         dataset = library.dataset_named(name)
         index = library.load_index(dataset.id)
         index.search(vectors[:1], 10)
-        seconds = time.perf_counter() - started
+        return library, dataset, index
+
+    (library, dataset, index), seconds = time_once(open_library)
+    with library:
         for query in vectors:
             index.search(query[np.newaxis], 10)
         after = resident_bytes()

@@ -1,4 +1,4 @@
-"""Speed of the vector engine: recall, latency, memory and start-up as a dataset grows, with texts and peers.
+"""Speed of the vector engine: recall, latency, memory and start-up as a dataset grows, and over HTTP.
 
 One library grows from the smallest size to the largest; after each step its folds are waited for and
 everything is measured. The truth is numpy's brute force over the same fp16 vectors. What is measured
@@ -6,38 +6,36 @@ and what is left out is said beside each figure.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import faiss
 import numpy as np
 
 from benchmarks.brute_force import Rows, nearest_rows, recall
 from benchmarks.corpus import NOISE, Corpus, Say
 from benchmarks.http_load import measure_http
 from benchmarks.known_embedder import KnownEmbedder
-from benchmarks.peers import run_peer
 from benchmarks.report import make_report
+from benchmarks.timing import Timed, time_each, time_once
+from retrieval.batched import batched
 from retrieval.library import Library
-from retrieval.quotes import content_key
 from retrieval.tokens import count_tokens
 from retrieval.types import (
-    MAX_LIMIT,
     Collection,
     CollectionFilter,
     Dataset,
     Embeddings,
+    Hit,
+    IndexStatus,
     ModelBinding,
     PassageIds,
-    SearchRequest,
+    RecordDraft,
     StoredEmbeddings,
 )
 from retrieval.vectors.index import VectorIndex
@@ -49,7 +47,6 @@ TRUTH_QUERIES = 500
 """Of which the true nearest are worked out; latencies are of all queries."""
 FILTER_SHARES = (0.5, 0.1, 0.01, 0.001)
 FILTERS_EACH = 5
-ROUNDS = 3
 CLIENTS = 16
 DELETED_SHARE = 0.1
 """Half of it as whole collections, half as single records."""
@@ -89,16 +86,32 @@ class Bench:
             for start in range(0, len(block), PER_COLLECTION):
                 first = len(self.record_ids)
                 drafts = [self.corpus.draft(row) for row in range(first, first + PER_COLLECTION)]
-                started = time.perf_counter()
-                collection = library.ensure_collection(dataset.id, f"rows from {first}")
-                added = library.add_records(collection, drafts, block[start : start + PER_COLLECTION])
-                self.add_s += time.perf_counter() - started
-                self.collections.append(collection)
-                self.record_ids += added.added
-        started = time.perf_counter()
+                vectors = block[start : start + PER_COLLECTION]
+                self.add_s += self._add(library, dataset, f"rows from {first}", drafts, vectors)
+        self.fold_s += time_once(lambda: self._fold(library, dataset))[1]
+
+    def _add(
+        self,
+        library: Library,
+        dataset: Dataset,
+        name: str,
+        drafts: Sequence[RecordDraft],
+        vectors: StoredEmbeddings,
+    ) -> float:
+        """The seconds of it."""
+
+        def add() -> Collection:
+            collection = library.ensure_collection(dataset.id, name)
+            self.record_ids += library.add_records(collection, drafts, vectors).added
+            return collection
+
+        collection, seconds = time_once(add)
+        self.collections.append(collection)
+        return seconds
+
+    def _fold(self, library: Library, dataset: Dataset) -> None:
         library.load_index(dataset.id)
         library.settle()
-        self.fold_s += time.perf_counter() - started
 
 
 def measure_vectors(
@@ -109,7 +122,7 @@ def measure_vectors(
     sizes: Sequence[int],
     say: Say,
 ) -> dict[str, Any]:
-    """Grow a library through the sizes; texts, peers and HTTP at the last size of real vectors alone."""
+    """Grow a library through the sizes; HTTP at the last size of real vectors alone."""
     results: dict[str, Any] = {
         "queries": len(corpus.questions),
         "top_k": TOP_K,
@@ -132,7 +145,6 @@ def measure_vectors(
                 if is_last:
                     results["filters"] = _measure_filters(bench, library, size)
             if size == real:
-                results["texts"] = _measure_texts(bench, size)
                 results["http"] = _measure_http(bench)
                 say(f"http: {results['http']}")
             results["growth"][-1] |= _measure_start(bench)
@@ -146,18 +158,11 @@ def _measure_size(bench: Bench, library: Library, size: int) -> dict[str, Any]:
     index = library.load_index(bench.dataset(library).id)
     (true,) = _truth(bench, size)
     ids = _ids(index)
-    found: list[list[int]] = []
-    latencies: list[float] = []
-    for query in bench.corpus.queries:
-        started = time.perf_counter()
-        hits = index.search(query[np.newaxis], TOP_K)[0]
-        latencies.append((time.perf_counter() - started) * 1000)
-        found.append([hit.passage_id for hit in hits])
+    timed = time_each(lambda query: index.search(query[np.newaxis], TOP_K)[0], bench.corpus.queries)
     return {
         "passages": size,
-        "recall_at_10": round(recall(found[: len(true)], ids[true].tolist()), 4),
-        "p50_ms": round(float(np.percentile(latencies, 50)), 3),
-        "p99_ms": round(float(np.percentile(latencies, 99)), 3),
+        "recall_at_10": round(recall(_passages(timed.answers[: len(true)]), ids[true].tolist()), 4),
+        **timed.percentiles(3),
         "effort": index.sealed.codes.effort,
         "add_s": round(bench.add_s, 1),
         "records_per_s": round(size / bench.add_s),
@@ -171,9 +176,12 @@ def _ids(index: VectorIndex) -> PassageIds:
     return np.concatenate([index.sealed.ids, index.flat.ids])
 
 
-def _truth(bench: Bench, size: int, masks: Sequence[Any] = (None,), top_k: int = TOP_K) -> list[Rows]:
-    blocks = bench.corpus.blocks(size)
-    return nearest_rows(blocks, bench.corpus.queries[:TRUTH_QUERIES], top_k, masks)
+def _passages(answers: Sequence[Sequence[Hit]]) -> list[list[int]]:
+    return [[hit.passage_id for hit in hits] for hits in answers]
+
+
+def _truth(bench: Bench, size: int, masks: Sequence[Any] = (None,)) -> list[Rows]:
+    return nearest_rows(bench.corpus.blocks(size), bench.corpus.queries[:TRUTH_QUERIES], TOP_K, masks)
 
 
 def _measure_filters(bench: Bench, library: Library, size: int) -> list[dict[str, Any]]:
@@ -188,125 +196,26 @@ def _measure_filters(bench: Bench, library: Library, size: int) -> list[dict[str
         ]
         masks = [np.isin(np.arange(size) // PER_COLLECTION, one) for one in kept]
         truths = _truth(bench, size, masks)
-        found, true, latencies = [], [], []
+        answers: list[list[Hit]] = []
+        taken_ms: list[float] = []
+        true: list[list[int]] = []
         for one, rows in zip(kept, truths, strict=True):
             allowed = CollectionFilter(frozenset(bench.collections[place].key for place in one))
-            for query, nearest in zip(bench.corpus.queries, rows, strict=False):
-                started = time.perf_counter()
-                hits = index.search(query[np.newaxis], TOP_K, collections=allowed)[0]
-                latencies.append((time.perf_counter() - started) * 1000)
-                found.append([hit.passage_id for hit in hits])
-                true.append(ids[nearest].tolist())
+            search = partial(index.search, top_k=TOP_K, collections=allowed)
+            timed = time_each(search, bench.corpus.queries[: len(rows), np.newaxis])
+            answers += [hits for (hits,) in timed.answers]
+            taken_ms += timed.taken_ms
+            true += [ids[nearest].tolist() for nearest in rows]
+        found = _passages(answers)
         results.append(
             {
                 "kept": share,
                 "recall_at_10": round(recall(found, true), 4),
-                "p50_ms": round(float(np.percentile(latencies, 50)), 2),
-                "p99_ms": round(float(np.percentile(latencies, 99)), 2),
+                **Timed(answers, taken_ms).percentiles(),
             }
         )
         bench.say(f"filter: {results[-1]}")
     return results
-
-
-# With texts
-
-
-def _measure_texts(bench: Bench, size: int) -> dict[str, Any]:
-    """Whole searches, as a program makes them, but for the embedding: records out of the store, repeats dropped."""
-    true = _distinct_truth(bench, size)
-    with bench.open() as library:
-        found = _search_all(bench, library)
-        index = library.load_index(bench.dataset(library).id)
-        ids = _ids(index).tolist()
-    rows = {passage_id: row for row, passage_id in enumerate(ids)}
-    own_recall = recall([[rows[one] for one in each] for each in found[: len(true)]], true)
-    vectors = np.concatenate(list(bench.corpus.blocks(size)))
-    bare, bare_recall, effort = _bare_hnsw(bench, vectors, own_recall)
-    rates = [(_search_rate(bench), bare()) for _ in range(ROUNDS)]
-    own_rate, bare_rate = (median(each) for each in zip(*rates, strict=True))
-    chroma = _measure_chroma(bench, vectors, own_recall)
-    return {
-        "passages": size,
-        "recall_at_10": round(own_recall, 4),
-        "queries_per_s": round(own_rate),
-        "bare_hnsw": {
-            "recall_at_10": round(bare_recall, 4),
-            "effort": effort,
-            "queries_per_s": round(bare_rate),
-        },
-        "times_bare_hnsw": round(own_rate / bare_rate, 2),
-        "chroma": chroma,
-        "times_chroma": round(own_rate / chroma["default"]["queries_per_s"], 2),
-        "times_chroma_at_same_recall": round(own_rate / chroma["same_recall"]["queries_per_s"], 2),
-    }
-
-
-def _search_all(bench: Bench, library: Library) -> list[list[int]]:
-    """The passages of the quotes for each query."""
-    dataset_id = bench.dataset(library).id
-    requests = (
-        SearchRequest(text, (dataset_id,), limit=MAX_LIMIT, top_k=TOP_K) for text in bench.corpus.questions
-    )
-    return [[quote.passage_id for quote in library.search(request).quotes] for request in requests]
-
-
-def _search_rate(bench: Bench) -> float:
-    """Whole searches per second, in a library that knows none of the queries yet."""
-    with bench.open() as library:
-        library.load_index(bench.dataset(library).id)
-        started = time.perf_counter()
-        _search_all(bench, library)
-        return len(bench.corpus.questions) / (time.perf_counter() - started)
-
-
-def _distinct_truth(bench: Bench, size: int) -> list[list[int]]:
-    """The true nearest rows, without those that say the same as a nearer one, as a search has it."""
-    (rows,) = _truth(bench, size, top_k=3 * TOP_K)
-    distinct = []
-    for nearest in rows.tolist():
-        first = {content_key(bench.corpus.draft(row)): row for row in reversed(nearest)}
-        distinct.append(sorted(first.values(), key=nearest.index)[:TOP_K])
-    return distinct
-
-
-def _bare_hnsw(
-    bench: Bench, vectors: StoredEmbeddings, least_recall: float
-) -> tuple[Callable[[], float], float, int]:
-    """FAISS's HNSW by itself, with the least effort at which it finds as much: ids and nothing else."""
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
-    index = faiss.IndexHNSWSQ(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, 32, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = 200
-    index.add(vectors.astype(np.float32))
-    faiss.omp_set_num_threads(1)
-    (true,) = _truth(bench, len(vectors))
-    found = 0.0
-    for effort in range(64, 1024, 16):
-        index.hnsw.efSearch = effort
-        found = recall(index.search(bench.corpus.queries[: len(true)], TOP_K)[1].tolist(), true.tolist())
-        if found >= least_recall:
-            break
-
-    def run() -> float:
-        started = time.perf_counter()
-        for query in bench.corpus.queries:
-            index.search(query[np.newaxis], TOP_K)
-        return len(bench.corpus.queries) / (time.perf_counter() - started)
-
-    return run, found, effort
-
-
-def _measure_chroma(bench: Bench, vectors: StoredEmbeddings, least_recall: float) -> dict[str, Any]:
-    (true,) = _truth(bench, len(vectors))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        np.save(folder / "vectors.npy", vectors)
-        np.save(folder / "queries.npy", bench.corpus.queries)
-        np.save(folder / "truth.npy", true)
-        texts = [bench.corpus.draft(row).text for row in range(len(vectors))]
-        (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
-        arguments = [str(folder), str(TOP_K), str(ROUNDS), str(least_recall)]
-        return run_peer("chroma", arguments, bench.cache_dir, bench.say)
 
 
 # In other processes
@@ -353,32 +262,22 @@ def _measure_deletion(bench: Bench, library: Library) -> dict[str, Any]:
     gone_rows = np.arange(2 * half * PER_COLLECTION)
     vectors = _rows_of(bench.corpus, gone_rows[:: max(1, len(gone_rows) // CHECKED_DELETIONS)])
     returned = 0
-    started = time.perf_counter()
-    for collection in bench.collections[:half]:
-        library.delete_collection(collection.id)
-    collections_s = time.perf_counter() - started
+    deleted = time_each(library.delete_collection, [one.id for one in bench.collections[:half]])
     returned += _count_returned(
         library, dataset, vectors, set(ids[gone_rows[: half * PER_COLLECTION]].tolist())
     )
-    started = time.perf_counter()
-    for start in range(half * PER_COLLECTION, 2 * half * PER_COLLECTION, PER_COLLECTION):
-        library.delete_records(dataset.id, bench.record_ids[start : start + PER_COLLECTION])
-    records_s = time.perf_counter() - started
+    batches = batched(bench.record_ids[half * PER_COLLECTION : 2 * half * PER_COLLECTION], PER_COLLECTION)
+    emptied = time_each(lambda ids: library.delete_records(dataset.id, ids), batches)
     gone = set(ids[gone_rows].tolist())
     returned += _count_returned(library, dataset, vectors, gone)
     after = library.index_status(dataset.id)
-    started = time.perf_counter()
-    library.settle()
-    if library.index_status(dataset.id).removed:
-        library.rebuild(dataset.id)
-    rebuilt = library.index_status(dataset.id)
-    rebuild_s = time.perf_counter() - started
+    rebuilt, rebuild_s = time_once(lambda: _rebuild(library, dataset))
     returned += _count_returned(library, dataset, vectors, gone)
     return {
         "passages_before": before.passages,
         "deleted": len(gone_rows),
-        "collections_per_s": round(half / collections_s, 1),
-        "records_per_s": round(half * PER_COLLECTION / records_s),
+        "collections_per_s": round(deleted.per_s, 1),
+        "records_per_s": round(PER_COLLECTION * emptied.per_s),
         "searched_for_deleted": 3 * len(vectors),
         "deleted_ones_returned": returned,
         "memory_bytes_before": before.memory_bytes,
@@ -386,6 +285,13 @@ def _measure_deletion(bench: Bench, library: Library) -> dict[str, Any]:
         "memory_bytes_after_rebuild": rebuilt.memory_bytes,
         "rebuild_s": round(rebuild_s, 1),
     }
+
+
+def _rebuild(library: Library, dataset: Dataset) -> IndexStatus:
+    library.settle()
+    if library.index_status(dataset.id).removed:
+        library.rebuild(dataset.id)
+    return library.index_status(dataset.id)
 
 
 def _rows_of(corpus: Corpus, rows: Rows) -> Embeddings:

@@ -1,83 +1,82 @@
-"""Chroma's PersistentClient returning documents: run in a virtual environment of its own.
+"""Chroma, `PersistentClient`, in the cosine space, all else as it comes.
 
-    python chroma.py FOLDER TOP_K ROUNDS LEAST_RECALL
-
-FOLDER has vectors.npy, queries.npy, texts.json and truth.npy, the true rows of the first queries; the
-answer is one JSON object on stdout. Settings are Chroma's own but for the cosine space; then ef_search
-is raised until it finds as much as LEAST_RECALL. Vectors are given ready-made, so that no model runs.
+With vectors: `add` in batches of 5,000, fewer than its limit, with the texts as documents; `query` returns
+ids, documents and distances. For the recall, `ef_search` (100) is raised, and the collection opened again, as what
+is open keeps its value. With texts: its own `SentenceTransformerEmbeddingFunction` on our model's folder,
+normalised; it has no way to put one prompt before queries and another before documents, so none is put.
+Threads: as many as it takes. Each `add` is committed to SQLite before it returns; a kill loses nothing.
 """
 
-import json
-import sys
-import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import chromadb
-import numpy as np
 from chromadb.api.client import SharedSystemClient
+from chromadb.utils.embedding_functions import SentenceTransformerEmbeddingFunction
 
-BATCH = 5000
-EFFORTS = (150, 200, 300, 400, 600, 800, 1200)
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main, read_rows, slices
+
+BATCH = 5_000
+COSINE = {"hnsw": {"space": "cosine"}}
 
 
-def main() -> None:
-    folder, top_k, rounds, least = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    vectors = np.load(folder / "vectors.npy").astype(np.float32)
-    queries = np.load(folder / "queries.npy").astype(np.float32)
-    truth = np.load(folder / "truth.npy").tolist()
-    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as place:
-        client = chromadb.PersistentClient(place)
-        collection = client.create_collection(
-            "bulk", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+class ChromaVectors:
+    returns = "ids, texts, distances"
+    settings = tuple({"ef_search": effort} for effort in (100, 150, 200, 300, 400, 600, 800, 1200, 1600))
+    server = None
+
+    def __init__(self, job: Job) -> None:
+        self._place = str(job.place)
+        self._collection = chromadb.PersistentClient(self._place).get_or_create_collection(
+            "bulk", configuration=COSINE, embedding_function=None
         )
-        started = time.perf_counter()
-        for first in range(0, len(texts), BATCH):
-            rows = range(first, min(first + BATCH, len(texts)))
-            collection.add(
-                ids=[str(row) for row in rows],
-                embeddings=vectors[first : first + BATCH],
-                documents=[texts[row] for row in rows],
+
+    def add(self, vectors: Vectors, rows: Sequence[Row]) -> None:
+        for part in slices(len(rows), BATCH):
+            self._collection.add(
+                ids=[str(row) for row in range(part.start, part.stop)],
+                embeddings=vectors[part],
+                documents=[row.text for row in rows[part]],
             )
-        added_s = time.perf_counter() - started
-        answer = {"version": chromadb.__version__, "add_s": added_s}
-        answer["default"] = _measure(collection, queries, truth, top_k, rounds)
-        answer["same_recall"] = answer["default"]
-        for effort in EFFORTS:
-            if answer["same_recall"]["recall_at_10"] >= least:
-                break
-            collection.modify(configuration={"hnsw": {"ef_search": effort}})
-            # What is open keeps the value that it was opened with.
-            SharedSystemClient.clear_system_cache()
-            collection = chromadb.PersistentClient(place).get_collection("bulk", embedding_function=None)
-            answer["same_recall"] = {
-                "ef_search": effort,
-                **_measure(collection, queries, truth, top_k, rounds),
-            }
-    print(json.dumps(answer))
+
+    def search(self, query: Query, top_k: int) -> list[int]:
+        found = self._collection.query(
+            query_embeddings=query.vector[None], n_results=top_k, include=["documents", "distances"]
+        )
+        return [int(row) for row in found["ids"][0]]
+
+    def use(self, setting: Setting) -> None:
+        self._collection.modify(configuration={"hnsw": dict(setting)})
+        SharedSystemClient.clear_system_cache()
+        self._collection = chromadb.PersistentClient(self._place).get_collection(
+            "bulk", embedding_function=None
+        )
+
+    def count(self) -> int:
+        return int(self._collection.count())
 
 
-def _measure(
-    collection: Any, queries: Any, truth: list[list[int]], top_k: int, rounds: int
-) -> dict[str, float]:
-    rates: list[float] = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        found = [_query(collection, query, top_k) for query in queries]
-        rates.append(len(queries) / (time.perf_counter() - started))
-    shares = [len(set(one) & set(true)) / len(true) for one, true in zip(found, truth, strict=False)]
-    return {"recall_at_10": round(float(np.mean(shares)), 4), "queries_per_s": round(median(rates))}
+class ChromaTexts:
+    def __init__(self, job: Job) -> None:
+        embed = SentenceTransformerEmbeddingFunction(str(job.model), normalize_embeddings=True)
+        self._client = chromadb.PersistentClient(str(job.place))
+        self._embed = embed
 
+    def add(self, table: Path) -> None:
+        rows = read_rows(table)
+        self._collection = self._client.create_collection(
+            table.stem, configuration=COSINE, embedding_function=self._embed
+        )
+        for part in slices(len(rows), BATCH):
+            self._collection.add(
+                ids=[str(row) for row in range(part.start, part.stop)],
+                documents=[row.text for row in rows[part]],
+            )
 
-def _query(collection: Any, query: Any, top_k: int) -> list[int]:
-    reply = collection.query(
-        query_embeddings=query[np.newaxis], n_results=top_k, include=["documents", "distances"]
-    )
-    return [int(number) for number in reply["ids"][0]]
+    def search(self, question: str, top_k: int) -> list[int]:
+        found = self._collection.query(query_texts=[question], n_results=top_k)
+        return [int(row) for row in found["ids"][0]]
 
 
 if __name__ == "__main__":
-    main()
+    main(ChromaVectors, ChromaTexts)

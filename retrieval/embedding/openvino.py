@@ -96,6 +96,9 @@ class _Engine:
                 f"the model {graph} cannot be loaded: delete the folder {graph.parent.parent}, it is written anew"
             ) from error
         self._requests = threading.local()
+        # What a process does once for all, at its first inference, is done here, by one thread: two of them at once can
+        # wait for each other for ever, one with the interpreter's lock and one with that of a static in C++.
+        self.infer([[0]], 1)
 
     @property
     def dim(self) -> int:

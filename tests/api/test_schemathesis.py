@@ -25,7 +25,7 @@ from tests.api.wire import DATASETS, Headers, bearer
 from tests.doubles import HashEmbedder
 from tests.openai_server import openai_server
 
-EXAMPLES = int(os.environ.get("QUOTEBASE_TEST_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("QUOTEBASE_TEST_EXAMPLES", "2"))
 
 load_all_checks()
 
@@ -131,19 +131,17 @@ def told_to(count: int, door: ASGIApp | None) -> Any:
     return schema
 
 
-anything = told_to(EXAMPLES, DOOR)
-
-
-# A link would be fetched, and what is deleted would be missed by the others.
+# A link would be fetched, and what is deleted would be missed by the others: these are asked of made-up ids alone.
 def _harmless(schema: Any) -> Any:
     return schema.exclude(path_regex="create/link$").exclude(method="DELETE")
 
 
+what_is_not_there = told_to(EXAMPLES, DOOR).include(path_regex="create/link$").include(method="DELETE")
 what_is_there = _harmless(told_to(EXAMPLES, DOOR))
-of_a_server = _harmless(told_to(-(-EXAMPLES // 3), None))
+of_a_server = _harmless(told_to(-(-EXAMPLES // 2), None))
 
 
-@anything.parametrize()
+@what_is_not_there.parametrize()
 def test_whatever_is_asked_of_what_is_not_there(case: Any, fuzzed: Fuzzed) -> None:
     fuzzed.check(case)
 

@@ -271,3 +271,24 @@ def test_many_texts_are_embedded_as_few(bundled: BundledEmbedder) -> None:
     )
     assert many.shape == few.shape
     assert (many * few).sum(axis=1).min() > 0.999
+
+
+FIRST_INFERENCE = """
+import sys
+from pathlib import Path
+from retrieval.embedding.bundled import BundledEmbedder
+
+# Threads take turns as often as they can.
+sys.setswitchinterval(1e-6)
+embedder = BundledEmbedder(Path(sys.argv[1]))
+print(len(embedder.embed_passages([f"text {number}" for number in range(200)])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("_attempt", range(3))
+def test_the_first_texts_of_a_process_may_be_many(bundled: BundledEmbedder, _attempt: int) -> None:
+    """Two threads that made the first inference at once waited for each other in one of six runs."""
+    command = [sys.executable, "-c", FIRST_INFERENCE, str(bundled.folder.parent.parent)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "200\n"), ran.stderr

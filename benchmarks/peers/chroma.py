@@ -22,7 +22,9 @@ COSINE = {"hnsw": {"space": "cosine"}}
 
 class ChromaVectors:
     returns = "ids, texts, distances"
-    settings = tuple({"ef_search": effort} for effort in (100, 150, 200, 300, 400, 600, 800, 1200, 1600))
+    settings = tuple(
+        {"ef_search": effort} for effort in (100, 150, 200, 300, 400, 600, 800, 1000, 1200, 1600)
+    )
     server = None
 
     def __init__(self, job: Job) -> None:

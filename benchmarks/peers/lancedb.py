@@ -20,7 +20,18 @@ class LanceVectors:
     returns = "rows, texts, distances"
     settings = tuple(
         {"ef": ef, "refine_factor": factor}
-        for ef, factor in ((30, 2), (60, 3), (100, 5), (150, 5), (250, 10), (400, 20), (800, 40), (1600, 80))
+        for ef, factor in (
+            (30, 2),
+            (60, 3),
+            (100, 5),
+            (150, 5),
+            (150, 10),
+            (200, 10),
+            (250, 10),
+            (400, 20),
+            (800, 40),
+            (1600, 80),
+        )
     )
     server = None
 

@@ -6,6 +6,7 @@ The peers take their turns one after another, the project among them, asked by t
 
 import csv
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -168,7 +169,8 @@ class Bench:
                 answer = ask(peer)
             except PeerFailed as failure:
                 answer = {"failed": str(failure)}
-            answers[peer.module] = {"name": peer.name, "versions": peer.versions, **answer}
+            loaded = {"load_average": round(os.getloadavg()[0], 2)}
+            answers[peer.module] = {"name": peer.name, "versions": peer.versions, **loaded, **answer}
             self._say(f"{peer.name}: {answer}")
         return answers
 

@@ -30,7 +30,7 @@ PAUSE_S = 0.1
 """Between two of these searches."""
 CHANGED, REMOVED = 100, 50
 
-FORGOTTEN_AFTER = 4096
+FORGOTTEN_AFTER = 10_000
 """Other texts that are counted before texts are embedded by themselves."""
 
 Say = Callable[[str], None]

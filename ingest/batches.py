@@ -13,7 +13,15 @@ from retrieval.additions import Plan, Prepared
 from retrieval.types import Embeddings, RecordDraft
 
 BATCH_RECORDS = 1024
-"""Records of one commit: some seconds of embedding, which is what a kill can cost."""
+"""Records of the first commit."""
+
+LEAST_RECORDS, MOST_RECORDS = 256, 2048
+"""Of the further ones. 4,096 rows of the bulk table by 2,048 at a time take 2 % less processor time to embed than
+by 1,024, as there is less padding and less waiting for the last text; by 4,096 they take no less."""
+
+QUICK_S, SLOW_S = 8.0, 30.0
+"""A batch that takes less is followed by larger ones, one that takes more by smaller ones: a batch is what a kill
+can cost."""
 
 BATCH_VECTORS = 4096
 """The same where nothing has to be embedded."""
@@ -37,14 +45,32 @@ class Batch:
         )
 
 
+class BatchSize:
+    """How many records the next batch has, by how long the ones before took."""
+
+    def __init__(self) -> None:
+        self.records = BATCH_RECORDS
+
+    def note(self, records: int, seconds: float) -> None:
+        """What embedding a batch took; one that was read before the size changed tells nothing."""
+        if records != self.records:
+            return
+        if seconds < QUICK_S:
+            self.records = max(records, min(2 * records, MOST_RECORDS))
+        elif seconds > SLOW_S:
+            self.records = min(records, max(records // 2, LEAST_RECORDS))
+
+
 def drafts_of(items: Sequence[Item]) -> list[RecordDraft]:
     """Without the problems."""
     return [item.outcome for item in items if isinstance(item.outcome, RecordDraft)]
 
 
-def read_batches(items: Iterator[Item], plan: Callable[[Sequence[RecordDraft]], Plan]) -> Iterator[Batch]:
+def read_batches(
+    items: Iterator[Item], plan: Callable[[Sequence[RecordDraft]], Plan], size: BatchSize
+) -> Iterator[Batch]:
     """Batches whose plans are made as they are read."""
-    while batch := tuple(islice(items, BATCH_RECORDS)):
+    while batch := tuple(islice(items, size.records)):
         yield Batch(batch, plan(drafts_of(batch)))
 
 

@@ -6,6 +6,7 @@ Each batch is durable before it is noted as done.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from ingest.batches import Batch, drafts_of, read_batches, read_ready_batches
+from ingest.batches import Batch, BatchSize, drafts_of, read_batches, read_ready_batches
 from ingest.inputs import Input, open_input
 from ingest.jobs import ImportReport, ImportSettings, Job, Jobs
 from ingest.pairs import KeptPairs, pairs_path
@@ -101,6 +102,7 @@ class _Run:
         self._cancelled = cancelled
         self._sleep = sleep
         self._completion = completion
+        self._size = BatchSize()
 
     def run(self) -> ImportReport:
         progress = self._progress
@@ -169,7 +171,7 @@ class _Run:
             vectors.take(done)
             batches = read_ready_batches(source.items, vectors, take_ready)
         else:
-            batches = read_batches(source.items, plan)
+            batches = read_batches(source.items, plan, self._size)
         self._overlap(dataset, batches, commit, {})
         self._progress.count((), AddResult(), source, rejects)
 
@@ -190,7 +192,7 @@ class _Run:
         def plan(drafts: Sequence[RecordDraft]) -> Plan:
             return self._library.cut(replacement.plan(drafts), dataset)
 
-        self._overlap(dataset, read_batches(source.items, plan), commit, staged.rows)
+        self._overlap(dataset, read_batches(source.items, plan, self._size), commit, staged.rows)
         result = self._library.commit(collection, join(parts, replacement.gone))
         self._progress.count((), replace(result, embedded=0), source, rejects)
         staged.clear()
@@ -212,7 +214,7 @@ class _Run:
                 while (batch := ahead.result()) is not None:
                     self._stop_if_cancelled()
                     ahead = reading.submit(next, batches, None)
-                    prepared = batch.ready or refusals.embed(batch.plan)
+                    prepared = batch.ready or self._embed(batch, refusals)
                     items = batch.without(refusals.rows)
                     if behind:
                         behind.result()
@@ -221,6 +223,12 @@ class _Run:
             finally:
                 if behind:
                     behind.result()
+
+    def _embed(self, batch: Batch, refusals: Refusals) -> Prepared:
+        started = time.monotonic()
+        prepared = refusals.embed(batch.plan)
+        self._size.note(len(batch.items), time.monotonic() - started)
+        return prepared
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled.is_set():

@@ -42,7 +42,7 @@ class Log:
 
 
 def main(data_dir: Path, path: Path, mode: Mode, log: Log) -> None:
-    ingest.batches.BATCH_RECORDS = BATCH_RECORDS
+    ingest.batches.BATCH_RECORDS, ingest.batches.QUICK_S = BATCH_RECORDS, 0.0
     with Library.open(data_dir, NotingEmbedder(log.reads)) as library:
         dataset = library.store.find_dataset(DATASET) or library.create_dataset(DATASET)
         settings = ImportSettings(path.name, COLLECTION, mode)

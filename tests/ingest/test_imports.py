@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ LONG_S = 20.0
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", B)
+    monkeypatch.setattr(ingest.batches, "QUICK_S", 0.0)
     monkeypatch.setattr(ingest.staging, "STAGED_TEXTS", B - 1)
 
 
@@ -239,6 +241,20 @@ def test_a_long_text_is_found_by_each_of_its_parts(
         assert (best.record.id, best.passage_id) == (records[1].id, part.id)
     again = run(library, dataset, file)
     assert (again.unchanged, again.embedded, len(embedder.read)) == (3, 0, report.embedded)
+
+
+def test_quick_batches_are_followed_by_larger_ones(
+    library: Library, dataset: Dataset, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest.batches, "QUICK_S", LONG_S)
+    told: list[ImportReport] = []
+
+    report = run(library, dataset, write_csv(file, numbered(40 * B + 1)), on_progress=told.append)
+
+    sizes = [after.read - before.read for before, after in pairwise(told)]
+    assert sizes[0] == B
+    assert max(sizes) >= 4 * B
+    assert (report.read, report.added, sum(sizes)) == (40 * B + 1, 40 * B + 1, 40 * B + 1)
 
 
 def test_progress_is_told_after_each_batch(library: Library, dataset: Dataset, file: Path) -> None:

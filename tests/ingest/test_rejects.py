@@ -98,6 +98,7 @@ def dataset(library: Library) -> Dataset:
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", 3)
+    monkeypatch.setattr(ingest.batches, "QUICK_S", 0.0)
 
 
 def run(library: Library, dataset: Dataset, path: Path, reading: Reading) -> ImportReport:

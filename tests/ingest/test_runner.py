@@ -33,6 +33,7 @@ LONG_S = 20.0
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest.batches, "BATCH_RECORDS", B)
+    monkeypatch.setattr(ingest.batches, "QUICK_S", 0.0)
 
 
 class Gate:

@@ -268,8 +268,7 @@ class Calibrations:
         place = _id(dataset, threshold.mode, threshold.rerank)
         self._store.put_document(KIND, place, asdict(threshold), group=dataset.id)
 
-    def find(self, dataset_id: str, mode: SearchMode, rerank: bool = False) -> Threshold | None:
-        dataset = self._store.get_dataset(dataset_id)
+    def find(self, dataset: Dataset, mode: SearchMode, rerank: bool = False) -> Threshold | None:
         document = self._store.find_document(KIND, _id(dataset, mode, rerank))
         return _from_document(document) if document else None
 

@@ -6,6 +6,7 @@ says what it was made by.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from retrieval.types import Decision, Quote, Record, RecordDraft
@@ -28,20 +29,39 @@ def content_key(record: Record | RecordDraft) -> str:
     return text.translate(_LETTERS_AND_DIGITS) or text
 
 
+ENDS = 16
+"""Letters and digits at the beginning and the end of a text that are looked at before all of it is."""
+
+
+def _ends(record: Record) -> tuple[str, str]:
+    """Equal where :func:`content_key` is, for a twentieth of the time."""
+    text = record.q + record.a
+    first, last = (islice(filter(str.isalnum, one), ENDS) for one in (text, reversed(text)))
+    return "".join(first), "".join(last)
+
+
 @dataclass(slots=True)
 class Repeats:
     """Tells quotes that say the same as one before."""
 
-    _seen: dict[str, str] = field(default_factory=dict)
+    _firsts: dict[tuple[str, str], Record] = field(default_factory=dict)
+    """By their ends."""
+    _ids: dict[str, str] = field(default_factory=dict)
+    """By the whole content, of those whose ends are not theirs alone."""
 
     def find(self, quote: Quote) -> Decision | None:
         """That the quote repeats another; ``None`` if it does not."""
-        key = content_key(quote.record)
-        first = self._seen.get(key)
+        record, ends = quote.record, _ends(quote.record)
+        first = self._firsts.get(ends)
         if first is None:
-            self._seen[key] = quote.record.id
+            self._firsts[ends] = record
             return None
-        return Decision(quote, "repeat", f"says the same as {first}")
+        self._ids.setdefault(content_key(first), first.id)
+        key = content_key(record)
+        if key in self._ids:
+            return Decision(quote, "repeat", f"says the same as {self._ids[key]}")
+        self._ids[key] = record.id
+        return None
 
 
 @dataclass(slots=True)

@@ -207,7 +207,7 @@ class Searcher:
             return request.similarity
         if request.mode == "fullTextRecall" and not reranked_by:
             return 0.0
-        found = [self._thresholds.find(one.id, request.mode, bool(reranked_by)) for one in datasets]
+        found = [self._thresholds.find(one, request.mode, bool(reranked_by)) for one in datasets]
         return min(threshold.similarity if threshold else 0.0 for threshold in found)
 
     # One recall

@@ -218,12 +218,12 @@ def threshold(
 
 def test_a_threshold_is_kept_for_each_dataset_and_mode(library: Library) -> None:
     calibrations = Calibrations(library.store)
-    one, other = (library.create_dataset(name).id for name in ("one", "other"))
+    one, other = (library.create_dataset(name) for name in ("one", "other"))
     kept = [
-        threshold(one),
-        threshold(one, 0.7, "mixedRecall"),
-        threshold(one, 0.6, "mixedRecall", rerank=True),
-        threshold(other, 0.5),
+        threshold(one.id),
+        threshold(one.id, 0.7, "mixedRecall"),
+        threshold(one.id, 0.6, "mixedRecall", rerank=True),
+        threshold(other.id, 0.5),
     ]
     for each in kept:
         calibrations.put(each)
@@ -233,7 +233,7 @@ def test_a_threshold_is_kept_for_each_dataset_and_mode(library: Library) -> None
     assert calibrations.find(one, "mixedRecall", rerank=True) == kept[2]
     assert calibrations.find(other, "embedding") == kept[3]
     assert calibrations.find(other, "mixedRecall") is None
-    assert calibrations.list(one) == kept[:3]
+    assert calibrations.list(one.id) == kept[:3]
 
 
 def test_a_threshold_takes_the_place_of_the_one_before(library: Library) -> None:
@@ -246,11 +246,11 @@ def test_a_threshold_takes_the_place_of_the_one_before(library: Library) -> None
 
 def test_a_threshold_can_be_deleted(library: Library) -> None:
     calibrations = Calibrations(library.store)
-    dataset_id = library.create_dataset("one").id
-    calibrations.put(threshold(dataset_id))
-    assert calibrations.delete(dataset_id, "embedding")
-    assert not calibrations.delete(dataset_id, "embedding")
-    assert calibrations.find(dataset_id, "embedding") is None
+    dataset = library.create_dataset("one")
+    calibrations.put(threshold(dataset.id))
+    assert calibrations.delete(dataset.id, "embedding")
+    assert not calibrations.delete(dataset.id, "embedding")
+    assert calibrations.find(dataset, "embedding") is None
 
 
 def test_a_threshold_that_cannot_be(library: Library) -> None:

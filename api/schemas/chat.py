@@ -1,9 +1,10 @@
 """The chat request."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from api.chat.history import MAX_CHAT_ID
 from api.schemas import Wire
 from retrieval.completion import Message
 
@@ -12,6 +13,12 @@ PASSED_ON = ("tools", "tool_choice", "parallel_tool_calls")
 
 PASSED_ON_OF_MESSAGES = ("name", "tool_calls", "tool_call_id", "refusal", "reasoning_content")
 """Fields of a message that do so; FastGPT's own, such as ``dataId``, would be refused by some."""
+
+
+ChatId = Annotated[
+    str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHAT_ID - 1, "title": "Chatid"})
+]
+"""Its length is only documented here: chats themselves look at it, with an error of its own."""
 
 
 class ChatMessage(BaseModel):
@@ -39,7 +46,7 @@ class StreamOptions(BaseModel):
 class ChatRequest(Wire):
     """FastGPT's request, which OpenAI's is a case of. ``citations`` is ours: the quotes beside the answer."""
 
-    chat_id: str | None = None
+    chat_id: ChatId | None = None
     response_chat_item_id: str | None = None
     stream: bool = False
     detail: bool = False

@@ -10,6 +10,7 @@ from api.apps import App, Variable
 from api.chat.history import QUESTION_SUFFIX, About, PastTurn
 from api.schemas import Wire, wire_time
 from api.schemas.apps import variable_item
+from api.schemas.chat import ChatId
 from api.schemas.paging import Paging
 from retrieval.completion import Content
 
@@ -24,7 +25,7 @@ class OfApp(Wire):
 
 
 class OfChat(OfApp):
-    chat_id: str
+    chat_id: ChatId
 
 
 class HistoryList(OfApp, Paging):

@@ -6,7 +6,6 @@ says what it was made by.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal
 
 from retrieval.types import Decision, Quote, Record, RecordDraft
@@ -29,39 +28,20 @@ def content_key(record: Record | RecordDraft) -> str:
     return text.translate(_LETTERS_AND_DIGITS) or text
 
 
-ENDS = 16
-"""Letters and digits at the beginning and the end of a text that are looked at before all of it is."""
-
-
-def _ends(record: Record) -> tuple[str, str]:
-    """Equal where :func:`content_key` is, for a twentieth of the time."""
-    text = record.q + record.a
-    first, last = (islice(filter(str.isalnum, one), ENDS) for one in (text, reversed(text)))
-    return "".join(first), "".join(last)
-
-
 @dataclass(slots=True)
 class Repeats:
     """Tells quotes that say the same as one before."""
 
-    _firsts: dict[tuple[str, str], Record] = field(default_factory=dict)
-    """By their ends."""
-    _ids: dict[str, str] = field(default_factory=dict)
-    """By the whole content, of those whose ends are not theirs alone."""
+    _seen: dict[str, str] = field(default_factory=dict)
 
     def find(self, quote: Quote) -> Decision | None:
         """That the quote repeats another; ``None`` if it does not."""
-        record, ends = quote.record, _ends(quote.record)
-        first = self._firsts.get(ends)
+        key = content_key(quote.record)
+        first = self._seen.get(key)
         if first is None:
-            self._firsts[ends] = record
+            self._seen[key] = quote.record.id
             return None
-        self._ids.setdefault(content_key(first), first.id)
-        key = content_key(record)
-        if key in self._ids:
-            return Decision(quote, "repeat", f"says the same as {self._ids[key]}")
-        self._ids[key] = record.id
-        return None
+        return Decision(quote, "repeat", f"says the same as {first}")
 
 
 @dataclass(slots=True)

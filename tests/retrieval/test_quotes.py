@@ -103,27 +103,6 @@ def test_the_best_of_each_content_is_no_repeat() -> None:
     assert found[5] == Decision(quotes[5], "repeat", "says the same as id of Prices?")
 
 
-LONG = "so " * 40
-"""More than the ends that are looked at first."""
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["", LONG]), st.text("a b!?", max_size=3), st.sampled_from(["", LONG, "…"])
-        ),
-        max_size=30,
-    )
-)
-def test_a_repeat_is_what_has_the_content_of_one_before(texts: list[tuple[str, str, str]]) -> None:
-    repeats, seen = Repeats(), set[str]()
-    for before, middle, after in texts:
-        one = quote(before + middle, after)
-        key = content_key(one.record)
-        assert (repeats.find(one) is not None) == (key in seen)
-        seen.add(key)
-
-
 def test_each_search_has_its_own_repeats() -> None:
     assert Repeats().find(quote("a")) is None
     assert Repeats().find(quote("a!")) is None

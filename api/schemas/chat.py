@@ -15,9 +15,7 @@ PASSED_ON_OF_MESSAGES = ("name", "tool_calls", "tool_call_id", "refusal", "reaso
 """Fields of a message that do so; FastGPT's own, such as ``dataId``, would be refused by some."""
 
 
-ChatId = Annotated[
-    str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHAT_ID - 1, "title": "Chatid"})
-]
+ChatId = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHAT_ID - 1})]
 """Its length is only documented here: chats themselves look at it, with an error of its own."""
 
 

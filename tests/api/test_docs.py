@@ -156,3 +156,11 @@ def test_an_example_is_understood(api: Api, document: Any, path: str) -> None:
         # The ids are made up, the rest is taken.
         expected = ("dataset_not_found", "collection_not_found", "app_not_found")
         assert reply.status_code == 200 or reply.json()["statusText"] in expected
+
+
+def test_the_document_says_how_long_a_chat_id_may_be(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    text, nothing = schemas["ChatRequest"]["properties"]["chatId"]["anyOf"]
+
+    assert (text, nothing) == ({"type": "string", "minLength": 1, "maxLength": 249}, {"type": "null"})
+    assert schemas["HistoryUpdate"]["properties"]["chatId"].items() >= text.items()

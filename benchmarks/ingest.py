@@ -31,7 +31,7 @@ PAUSE_S = 0.1
 CHANGED, REMOVED = 100, 50
 
 FORGOTTEN_AFTER = 10_000
-"""Other texts that are counted before texts are embedded by themselves."""
+"""Other texts that are counted before texts are embedded by themselves: more than an embedder remembers."""
 
 Say = Callable[[str], None]
 Rows = Sequence[tuple[str, str]]

@@ -16,15 +16,15 @@ BATCH_RECORDS = 1024
 """Records of the first commit."""
 
 LEAST_RECORDS, MOST_RECORDS = 256, 2048
-"""Of the further ones. 4,096 rows of the bulk table by 2,048 at a time take 2 % less processor time to embed than
-by 1,024, as there is less padding and less waiting for the last text; by 4,096 they take no less."""
+"""Of the further ones. 4,096 texts of the bulk table by 2,048 at a time take 2 % less processor time to embed than by
+1,024; by 4,096 they take no less."""
 
 QUICK_S, SLOW_S = 8.0, 30.0
 """A batch that takes less is followed by larger ones, one that takes more by smaller ones: a batch is what a kill
 can cost."""
 
 BATCH_VECTORS = 4096
-"""The same where nothing has to be embedded."""
+"""Records of each commit where nothing has to be embedded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class BatchSize:
         if records != self.records:
             return
         if seconds < QUICK_S:
-            self.records = max(records, min(2 * records, MOST_RECORDS))
+            self.records = min(2 * records, MOST_RECORDS)
         elif seconds > SLOW_S:
-            self.records = min(records, max(records // 2, LEAST_RECORDS))
+            self.records = max(records // 2, LEAST_RECORDS)
 
 
 def drafts_of(items: Sequence[Item]) -> list[RecordDraft]:

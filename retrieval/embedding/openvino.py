@@ -68,8 +68,8 @@ one beside it, and a shape that was not met lately costs 10 ms of making kernels
 cores: 18.2 s, against 24.7 s by ``PLAIN``; by 512 at a time 19.4 s, against 27.6 s."""
 
 KEPT_TEXTS = 8192
-"""Texts whose tokens are kept from when they are counted to when they are embedded: more than two batches of an import
-have; some 3 kB each."""
+"""Texts whose tokens are kept from when they are counted to when they are embedded: more than two batches of q/a rows
+have, some 3 kB each."""
 
 _MASKED = np.float32(-10_000)
 

@@ -302,7 +302,7 @@ def test_a_threshold_is_of_the_model_that_it_was_calibrated_with(moved: Library)
     threshold = Threshold(collection.dataset_id, "embedding", False, 0.9, 1.0, 1.0, "2026-01-01", "x")
     thresholds.put(threshold)
     moved.change_model(collection.dataset_id, "narrow")
-    assert thresholds.find(collection.dataset_id, "embedding") is None
+    assert thresholds.find(moved.store.get_dataset(collection.dataset_id), "embedding") is None
     assert thresholds.list(collection.dataset_id) == []
     moved.roll_back_model(collection.dataset_id)
     assert thresholds.list(collection.dataset_id) == [threshold]

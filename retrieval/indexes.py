@@ -110,7 +110,7 @@ class Indexes:
         return index
 
     def _look_after(self, name: str, index: VectorIndex) -> None:
-        if index.is_fold_due:
+        if index.is_fold_due or index.is_slow_in_file:
             self._folds.put(name)
         self._keep_to_memory(name)
 
@@ -242,13 +242,34 @@ class Indexes:
     # Folding
 
     def _fold(self, name: str) -> None:
-        """What the background does with an index that is due."""
+        """What the background does with an index: fold one that is due, read in one that is slow in its file."""
         index = self._slot(name).index
-        if index is None or not index.is_fold_due:
+        if index is None:
             return
         with suppress(DatasetNotFound):
             dataset = dataset_of_index(self._store, name)
-            self._remake(dataset, lambda: self._from_snapshot(dataset, is_mapped=False), self._folds.check)
+            if index.is_fold_due:
+                self._remake(
+                    dataset, lambda: self._from_snapshot(dataset, is_mapped=False), self._folds.check
+                )
+            elif index.is_slow_in_file:
+                self._read_in(dataset)
+
+    def _read_in(self, dataset: Dataset) -> None:
+        """A copy in memory takes the place of the index, which is searched in its file."""
+        slot = self._slot(dataset.index_name)
+        with slot.remaking:
+            version, index = slot.version, slot.index
+            if index is None or not index.is_slow_in_file:
+                return
+            copy = self._from_snapshot(dataset, is_mapped=False)
+            self._folds.check(0, 1)
+            if copy.has_graph:
+                copy.sealed.codes.rest()
+                self._put_in_place(dataset, slot, copy, version)
+            elif slot.version == version:
+                # What is mapped from files that cannot be read is not to be trusted either.
+                self.discard(dataset.index_name)
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
         """Make the index again from the store, while the old one goes on being searched.
@@ -282,29 +303,31 @@ class Indexes:
                 note_step(0, 1)
                 copy = self._catch_up(dataset, begin(), note_step)
                 copy.seal(note_step)
-                sealed = self._stored_copy(dataset, slot, copy, version)
-                self._catch_up(dataset, sealed)
-                with self._writing, slot.lock:
-                    # One that was unloaded meanwhile will be loaded from the new snapshot.
-                    if slot.version == version and slot.index is not None:
-                        slot.index = self._catch_up(dataset, sealed)
-                self._keep_to_memory(dataset.index_name)
+                self._store_snapshot(dataset, slot, copy, version)
+                self._put_in_place(dataset, slot, copy, version)
             finally:
                 slot.folding = None
 
-    def _stored_copy(self, dataset: Dataset, slot: _Slot, copy: VectorIndex, version: int) -> VectorIndex:
-        """The copy as it is in its new snapshot, mapped; or itself, if that cannot be written."""
+    def _store_snapshot(self, dataset: Dataset, slot: _Slot, copy: VectorIndex, version: int) -> None:
+        """Make a sealed copy what the next start finds."""
         with slot.files:
             if slot.version != version:
-                return copy
+                return
             try:
                 save_snapshot(copy.sealed, copy.watermark, dataset.model, self._path(dataset.index_name))
             except OSError as error:
                 _warn_not_written(self._path(dataset.index_name), error)
-                return copy
-            slot.saved_watermark = copy.watermark
-            saved = self._from_snapshot(dataset, is_mapped=True)
-        return saved if saved.watermark == copy.watermark else copy
+            else:
+                slot.saved_watermark = copy.watermark
+
+    def _put_in_place(self, dataset: Dataset, slot: _Slot, copy: VectorIndex, version: int) -> None:
+        """Let a copy be searched, up to date, unless the index was discarded since it was begun."""
+        self._catch_up(dataset, copy)
+        with self._writing, slot.lock:
+            # One that was unloaded meanwhile will be loaded from the snapshot.
+            if slot.version == version and slot.index is not None:
+                slot.index = self._catch_up(dataset, copy)
+        self._keep_to_memory(dataset.index_name)
 
     def settle(self) -> None:
         """Wait until no index is due for a fold."""

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.types import StoredEmbeddings
-from retrieval.vectors.large_pages import use_large_pages
+from retrieval.vectors.large_pages import has_large_pages, use_large_pages
 
 Query = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
@@ -140,6 +140,11 @@ class Codes:
     @property
     def _flat(self) -> faiss.IndexScalarQuantizer:
         return faiss.downcast_index(self._index.storage) if self.has_graph else self._index
+
+    @property
+    def is_slow_in_file(self) -> bool:
+        """Whether they are walked in a mapped file, and would be quicker read from it."""
+        return self._is_mapped and self.has_graph and has_large_pages()
 
     def rest(self) -> None:
         """For codes that will not change for a while: make them quick to search. What is mapped is left as it is."""

@@ -94,6 +94,11 @@ class VectorIndex:
             return True
         return self.has_graph and len(flat.ids) >= max(policy.least, int(policy.flat_share * len(sealed.ids)))
 
+    @property
+    def is_slow_in_file(self) -> bool:
+        """Whether the sealed part is walked in its file, and would be quicker read from it."""
+        return self._sealed.codes.is_slow_in_file
+
     def apply(self, changes: Changes) -> None:
         """Take in what happened in the store; what is in already changes nothing.
 

@@ -1,4 +1,7 @@
-"""Indexes and store stay in step: when loaded, changed, folded, discarded, unloaded, saved and damaged."""
+"""Indexes and store stay in step.
+
+Loaded, changed, folded, read in, discarded, unloaded, saved and damaged.
+"""
 
 import logging
 import shutil
@@ -19,6 +22,7 @@ from retrieval.types import (
     Collection,
     Dataset,
     EmbeddedDraft,
+    Hit,
     IndexDifferences,
     ModelBinding,
     PassageBlock,
@@ -210,8 +214,8 @@ def stored_block(world: World, dataset: Dataset) -> PassageBlock:
     return changes.added
 
 
-def assert_in_step(world: World, dataset: Dataset) -> None:
-    """The index has what the store has, bit by bit, and finds it."""
+def assert_in_step(world: World, dataset: Dataset) -> list[list[Hit]]:
+    """The index has what the store has, bit by bit, and finds it. Returns what some queries find."""
     stored = stored_block(world, dataset)
     index = world.indexes.get(dataset)
     assert len(index) == len(stored) == world.store.count_passages(dataset.id)
@@ -219,10 +223,13 @@ def assert_in_step(world: World, dataset: Dataset) -> None:
     np.testing.assert_array_equal(held.ids, stored.ids)
     np.testing.assert_array_equal(held.collection_keys, stored.collection_keys)
     np.testing.assert_array_equal(held.embeddings.view(np.uint16), stored.embeddings.view(np.uint16))
+    hits = []
     for query in np.eye(DIM, dtype=np.float32)[:3]:
         everything = nearest(stored.ids, stored.embeddings, query, len(stored))
         (found,) = index.search(query[np.newaxis], 10)
         assert_as_near(found, everything, 10)
+        hits.append(found)
+    return hits
 
 
 def folder_of(world: World, dataset: Dataset) -> Path:
@@ -700,6 +707,128 @@ def test_a_fold_that_fails_hangs_nobody_and_later_ones_run(
     world.add(collection, 1)
     world.settle()
     assert_folded(world, dataset, 61)
+
+
+# Reading in
+
+
+@pytest.fixture(params=[True, False], ids=["large pages", "small pages"])
+def large_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the system is one that has them."""
+    has_them: bool = request.param
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: has_them)
+    return has_them
+
+
+def test_a_graph_that_is_slow_in_its_file_is_read_into_memory(
+    world: World, dataset: Dataset, collection: Collection, large_pages: bool
+) -> None:
+    folded(world, dataset, collection)
+    world.restart()
+    mapped = world.indexes.get(dataset)
+    assert mapped.is_slow_in_file == large_pages
+    before = assert_in_step(world, dataset)
+    world.settle()
+    assert (world.indexes.get(dataset) is mapped) != large_pages
+    assert not world.indexes.get(dataset).is_slow_in_file
+    assert assert_in_step(world, dataset) == before
+    assert_folded(world, dataset, 60)
+
+
+def test_what_is_scanned_stays_in_its_file(
+    world: World, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    world.add(collection, 20)
+    world.indexes.get(dataset)
+    world.restart()
+    mapped = world.indexes.get(dataset)
+    assert len(mapped.sealed) == 20
+    world.settle()
+    assert world.indexes.get(dataset) is mapped
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_is_added_and_deleted_while_it_is_read_in_is_not_lost(
+    world: World,
+    dataset: Dataset,
+    collection: Collection,
+    step: int,
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    stored = folded(world, dataset, collection)
+    world.restart()
+    mapped = world.indexes.get(dataset)
+
+    def change() -> None:
+        world.add(collection, 2)
+        world.delete(dataset, [stored.records[3].id, stored.records[59].id])
+
+    world.at_step(step, moment, FOLDS, change)
+    world.settle()
+    world.await_actions()
+    assert world.indexes.get(dataset) is not mapped
+    assert_in_step(world, dataset)
+    world.restart()
+    assert_in_step(world, dataset)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_was_read_in_before_a_discard_does_not_come_back(
+    world: World,
+    dataset: Dataset,
+    collection: Collection,
+    step: int,
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    folded(world, dataset, collection)
+    world.restart()
+    world.indexes.get(dataset)
+    world.at_step(step, moment, FOLDS, lambda: world.discard(dataset))
+    world.settle()
+    world.await_actions()
+    assert not world.indexes.status(dataset).is_loaded
+    assert_in_step(world, dataset)
+
+
+def test_an_index_whose_file_cannot_be_read_in_is_made_from_the_store(
+    world: World,
+    dataset: Dataset,
+    collection: Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    folded(world, dataset, collection)
+    world.restart()
+    world.indexes.get(dataset)
+    (folder_of(world, dataset) / MANIFEST).write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        world.settle()
+    assert "its manifest is damaged" in caplog.text
+    assert not world.indexes.status(dataset).is_loaded
+    world.indexes.get(dataset)
+    world.settle()
+    assert_folded(world, dataset, 60)
+
+
+def test_an_index_that_was_unloaded_is_not_read_in(
+    world: World, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    folded(world, dataset, collection)
+    world.restart()
+    world.indexes.get(dataset)
+    world.indexes.unload(dataset)
+    world.settle()
+    assert not world.indexes.status(dataset).is_loaded
+    assert_in_step(world, dataset)
 
 
 # Rebuilding

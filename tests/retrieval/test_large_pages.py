@@ -1,14 +1,13 @@
 """Advice about memory: it changes where the bytes are, and no byte."""
 
 import platform
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval.vectors.codes import Codes, with_graph
-from retrieval.vectors.large_pages import use_large_pages
+from retrieval.vectors.large_pages import has_large_pages, use_large_pages
 from tests.retrieval.passages import unit_rows
 
 
@@ -17,11 +16,6 @@ def huge_bytes() -> int:
     rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
     (line,) = (line for line in rollup.splitlines() if line.startswith("AnonHugePages:"))
     return int(line.split()[1]) * 1024
-
-
-def large_pages_there_are() -> bool:
-    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    return sys.platform == "linux" and setting.exists() and "[never]" not in setting.read_text("ascii")
 
 
 @pytest.mark.parametrize("make", [Codes, with_graph])
@@ -46,7 +40,7 @@ def test_nothing_is_too_little() -> None:
     use_large_pages(4096, 0)
 
 
-@pytest.mark.skipif(not large_pages_there_are(), reason="this system has no large pages")
+@pytest.mark.skipif(not has_large_pages(), reason="this system has no large pages")
 def test_large_codes_are_in_large_pages() -> None:
     codes = Codes(384)
     # Beyond 32 MiB the allocator never takes memory that was in use, which may be in large pages already.

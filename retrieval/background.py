@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable
 
 from retrieval.errors import QuotebaseError
-from retrieval.vectors.codes import stand_back
+from retrieval.priority import stand_back
 
 logger = logging.getLogger(__name__)
 
 TURN_S = 0.0005
 """How long a thread may keep the interpreter while others wait for it."""
+
+NICENESS = 10
+"""How far upkeep, such as the building of a graph on all cores, stands back behind searches."""
 
 DELAY_S = 2.0
 """How long a dataset that is due waits for more to come; a command may well end before."""
@@ -97,7 +100,7 @@ class Background:
                 self._state.notify_all()
 
     def _work_off(self) -> None:
-        stand_back()
+        stand_back(NICENESS)
         while (dataset_id := self._next()) is not None:
             try:
                 self._work(dataset_id)

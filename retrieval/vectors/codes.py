@@ -11,7 +11,6 @@ fp16 vectors looked at last; fp32 0.74 ms); lists in place of a graph come close
 
 import os
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +35,6 @@ fifth less: measured on 100,000 real passages and questions that are not among t
 
 BLOCK = 2048
 """Vectors added to a graph between two looks at whether to stop: half a second of a large one."""
-
-NICENESS = 10
-"""How far the building of a graph stands back behind searches, on Unix."""
 
 BUILD_THREADS: int = faiss.omp_get_max_threads()
 
@@ -212,14 +208,6 @@ def with_graph(dim: int) -> Codes:
     codes._index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, LINKS, faiss.METRIC_INNER_PRODUCT)
     codes._index.hnsw.efConstruction = BUILD_EFFORT
     return codes
-
-
-def stand_back() -> None:
-    """Let this thread, which builds graphs on all cores, give way to those that search."""
-    if hasattr(os, "setpriority"):
-        # On Linux this is the thread's own, and that of the threads it starts.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _use_threads(count: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from retrieval.embedding import BUNDLED, Embedder, EmbedderChoice, binding, open_embedder
 from retrieval.embedding.bundled import MANY, BundledEmbedder
+from retrieval.embedding.openvino import NICENESS
 from retrieval.types import Embeddings, ModelBinding
 from tests.conftest import ROOT
 from tests.doubles import HashEmbedder
@@ -258,6 +259,39 @@ def test_texts_that_were_counted_are_embedded_as_others(bundled: BundledEmbedder
 
     assert counts == bundled.count_tokens(["another", *texts[1:4]])
     assert np.array_equal(fresh, again)
+
+
+def cpu_seconds_by_niceness() -> dict[int, float]:
+    """Of the threads of this process."""
+    seconds: dict[int, float] = {}
+    for task in Path("/proc/self/task").iterdir():
+        # After the name, which may have anything in it: state, ..., utime, stime at 11 and 12, nice at 16.
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        niceness = int(fields[16])
+        ticks = int(fields[11]) + int(fields[12])
+        seconds[niceness] = seconds.get(niceness, 0.0) + ticks / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+@pytest.mark.model
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is not a thread's own here")
+def test_many_texts_are_read_behind_a_question(bundled: BundledEmbedder) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    texts = [f"number {number} " + "of many texts " * 20 for number in range(2 * MANY)]
+    bundled.embed_passages(texts)
+    before = cpu_seconds_by_niceness()
+    bundled.embed_passages(texts)
+    between = cpu_seconds_by_niceness()
+    for number in range(20):
+        bundled.embed_queries([f"question {number} " + "of many words " * 20])
+    after = cpu_seconds_by_niceness()
+
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+    behind = min(own + NICENESS, 19)
+    of_many, of_questions = between.get(behind, 0.0), after.get(behind, 0.0)
+    # Nearly all of it is the model's, which in many texts runs on threads that stand back.
+    assert of_many - before[behind] > 0.8 * (sum(between.values()) - sum(before.values())) > 0
+    assert of_questions - of_many < 0.2 * (sum(after.values()) - sum(between.values()))
 
 
 @pytest.mark.model

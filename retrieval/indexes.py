@@ -1,4 +1,4 @@
-"""The vector indexes of a library: loaded when first used, kept in step with the store, folded, saved.
+"""The vector indexes of a library: loaded when first used, kept in step with the store, folded, read in, saved.
 
     store → (snapshot, then what came after it) → index → searches
               ↑                                    │ when its flat part or its removed share has grown
@@ -252,11 +252,11 @@ class Indexes:
                 self._remake(
                     dataset, lambda: self._from_snapshot(dataset, is_mapped=False), self._folds.check
                 )
-            elif index.is_slow_in_file:
+            else:
                 self._read_in(dataset)
 
     def _read_in(self, dataset: Dataset) -> None:
-        """A copy in memory takes the place of the index, which is searched in its file."""
+        """Let a copy in memory take the place of an index that is slow in its file."""
         slot = self._slot(dataset.index_name)
         with slot.remaking:
             version, index = slot.version, slot.index
@@ -330,7 +330,7 @@ class Indexes:
         self._keep_to_memory(dataset.index_name)
 
     def settle(self) -> None:
-        """Wait until no index is due for a fold."""
+        """Wait until no index is due for a fold, or to be read in."""
         self._folds.settle()
 
     # Memory and files

@@ -735,6 +735,19 @@ def test_a_graph_that_is_slow_in_its_file_is_read_into_memory(
     assert_folded(world, dataset, 60)
 
 
+@pytest.fixture
+def slow(
+    world: World, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> tuple[VectorIndex, Stored]:
+    """An index that was loaded from its file and is to be read in, and what is stored of it."""
+    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
+    stored = folded(world, dataset, collection)
+    world.restart()
+    index = world.indexes.get(dataset)
+    assert index.is_slow_in_file
+    return index, stored
+
+
 def test_what_is_scanned_stays_in_its_file(
     world: World, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -754,14 +767,11 @@ def test_what_is_added_and_deleted_while_it_is_read_in_is_not_lost(
     world: World,
     dataset: Dataset,
     collection: Collection,
+    slow: tuple[VectorIndex, Stored],
     step: int,
     moment: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
-    stored = folded(world, dataset, collection)
-    world.restart()
-    mapped = world.indexes.get(dataset)
+    mapped, stored = slow
 
     def change() -> None:
         world.add(collection, 2)
@@ -776,20 +786,12 @@ def test_what_is_added_and_deleted_while_it_is_read_in_is_not_lost(
     assert_in_step(world, dataset)
 
 
+@pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", [1, 2])
 def test_what_was_read_in_before_a_discard_does_not_come_back(
-    world: World,
-    dataset: Dataset,
-    collection: Collection,
-    step: int,
-    moment: str,
-    monkeypatch: pytest.MonkeyPatch,
+    world: World, dataset: Dataset, step: int, moment: str
 ) -> None:
-    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
-    folded(world, dataset, collection)
-    world.restart()
-    world.indexes.get(dataset)
     world.at_step(step, moment, FOLDS, lambda: world.discard(dataset))
     world.settle()
     world.await_actions()
@@ -797,17 +799,10 @@ def test_what_was_read_in_before_a_discard_does_not_come_back(
     assert_in_step(world, dataset)
 
 
+@pytest.mark.usefixtures("slow")
 def test_an_index_whose_file_cannot_be_read_in_is_made_from_the_store(
-    world: World,
-    dataset: Dataset,
-    collection: Collection,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    world: World, dataset: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
-    folded(world, dataset, collection)
-    world.restart()
-    world.indexes.get(dataset)
     (folder_of(world, dataset) / MANIFEST).write_text("{}")
     with caplog.at_level(logging.WARNING):
         world.settle()
@@ -818,13 +813,8 @@ def test_an_index_whose_file_cannot_be_read_in_is_made_from_the_store(
     assert_folded(world, dataset, 60)
 
 
-def test_an_index_that_was_unloaded_is_not_read_in(
-    world: World, dataset: Dataset, collection: Collection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("retrieval.vectors.codes.has_large_pages", lambda: True)
-    folded(world, dataset, collection)
-    world.restart()
-    world.indexes.get(dataset)
+@pytest.mark.usefixtures("slow")
+def test_an_index_that_was_unloaded_is_not_read_in(world: World, dataset: Dataset) -> None:
     world.indexes.unload(dataset)
     world.settle()
     assert not world.indexes.status(dataset).is_loaded

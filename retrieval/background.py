@@ -6,7 +6,9 @@ Nothing here knows what the work is.
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from retrieval.errors import QuotebaseError
 from retrieval.priority import stand_back
@@ -37,19 +39,37 @@ class Stopped(Exception):
     """The work under way was told to end."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """When a dataset became due, and when its turn comes: seconds of the monotonic clock."""
+
+    since: float
+    turn: float
+
+
 class Background:
     """A thread that does one kind of work for the datasets that are due, one after the other.
 
     Args:
         work: called with the id of a dataset, standing back behind searches.
         name: of the work, for the log.
+        rest_s: how long a dataset waits, and waits again whenever it is due once more meanwhile, for what changes
+            it to come to rest.
+        longest_s: how long it waits at most, whatever comes.
     """
 
-    def __init__(self, work: Callable[[str], None], name: str) -> None:
+    def __init__(
+        self,
+        work: Callable[[str], None],
+        name: str,
+        rest_s: float = DELAY_S,
+        longest_s: float = DELAY_S,
+    ) -> None:
         self._work = work
         self._name = name
+        self._rest_s, self._longest_s = rest_s, longest_s
         self._state = threading.Condition()
-        self._due: dict[str, None] = {}
+        self._due: dict[str, _Due] = {}
         self._is_busy = False
         self._is_awaited = False
         self._is_closed = False
@@ -60,7 +80,9 @@ class Background:
         with self._state:
             if self._is_closed:
                 return
-            self._due.setdefault(dataset_id)
+            now = time.monotonic()
+            since = self._due[dataset_id].since if dataset_id in self._due else now
+            self._due[dataset_id] = _Due(since, min(now + self._rest_s, since + self._longest_s))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"quotebase-{self._name}", daemon=True)
                 self._thread.start()
@@ -114,13 +136,16 @@ class Background:
                     self._state.notify_all()
 
     def _next(self) -> str | None:
-        """The next dataset, some time after it became due; ``None`` at the end."""
+        """The dataset whose turn it is, once it has come; ``None`` at the end."""
         with self._state:
-            self._state.wait_for(lambda: self._is_closed or self._due)
-            self._state.wait_for(lambda: self._is_closed or self._is_awaited, DELAY_S)
-            if self._is_closed:
-                return None
-            self._is_busy = True
-            dataset_id = next(iter(self._due))
-            del self._due[dataset_id]
-            return dataset_id
+            while not self._is_closed:
+                wait_s = None
+                if self._due:
+                    dataset_id, due = min(self._due.items(), key=lambda item: item[1].turn)
+                    wait_s = due.turn - time.monotonic()
+                    if self._is_awaited or wait_s <= 0:
+                        del self._due[dataset_id]
+                        self._is_busy = True
+                        return dataset_id
+                self._state.wait(wait_s)
+            return None

@@ -18,9 +18,6 @@ from retrieval.types import Passage, PassageDraft, Record, RecordDraft
 OVERLAP_SHARE = 1 / 8
 """Of a window, at most, that the next one repeats."""
 
-SURE_CHARACTERS = 1 / 4
-"""Texts of so many characters for each token of the limit are not counted: they fit."""
-
 SHRINK = 0.9
 """How much smaller windows are tried that came out too long: tokens of parts do not quite add up."""
 
@@ -41,15 +38,14 @@ class _Piece:
 
 def to_passages(drafts: Sequence[RecordDraft], embedder: Embedder) -> list[tuple[PassageDraft, ...]]:
     """The passages of each draft: its texts in order, those too long for the model as windows."""
-    sure = int(embedder.max_tokens * SURE_CHARACTERS)
-    texts = (_titled(draft, text) for draft in drafts for text in draft.texts)
-    asked = [text for text in texts if len(text) > sure]
-    counts = dict(zip(asked, embedder.count_tokens(asked), strict=True)) if asked else {}
+    texts = [_titled(draft, text) for draft in drafts for text in draft.texts]
+    # Of short ones as well, which surely fit: they are tokenized here, while the batch before is embedded.
+    counts = dict(zip(texts, embedder.count_tokens(texts), strict=True)) if texts else {}
     return [
         tuple(
             passage
             for place, text in enumerate(draft.texts)
-            for passage in _passages(draft, text, place == 0, counts.get(_titled(draft, text), 0), embedder)
+            for passage in _passages(draft, text, place == 0, counts[_titled(draft, text)], embedder)
         )
         for draft in drafts
     ]

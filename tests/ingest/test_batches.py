@@ -29,11 +29,18 @@ def sizes(*seconds: float) -> list[int]:
 
 
 def test_quick_batches_are_followed_by_larger_ones() -> None:
-    assert sizes(QUICK_S / 2, QUICK_S, 0.0) == [MOST_RECORDS] * 3
+    assert sizes(QUICK_S / 2, QUICK_S, QUICK_S / 3, 0.0) == [
+        2 * BATCH_RECORDS,
+        2 * BATCH_RECORDS,
+        MOST_RECORDS,
+        MOST_RECORDS,
+    ]
 
 
 def test_slow_batches_are_followed_by_smaller_ones_and_those_by_larger_ones() -> None:
-    assert sizes(100.0, 100.0, SLOW_S, 100.0, 0.0) == [512, LEAST_RECORDS, LEAST_RECORDS, LEAST_RECORDS, 512]
+    sizes_found = sizes(0.0, 100.0, 100.0, 100.0, SLOW_S, 100.0, QUICK_S / 2)
+
+    assert sizes_found == [MOST_RECORDS, 1024, 512, *[LEAST_RECORDS] * 3, 512]
 
 
 def test_between_quick_and_slow_the_size_stays() -> None:
@@ -60,4 +67,4 @@ def test_a_batch_is_as_large_as_the_size_is_when_it_is_read() -> None:
         size.note(size.records, taken_s)
         read.append(len(next(batches).items))
 
-    assert read == [BATCH_RECORDS, MOST_RECORDS, BATCH_RECORDS, 512]
+    assert read == [BATCH_RECORDS, MOST_RECORDS, 1024, 512]

@@ -201,6 +201,20 @@ def speed_chat(
 
 
 @app.command()
+def http(
+    bulk: Annotated[Path, typer.Option(help="A CSV file with the columns q and a.")] = BULK,
+    cache_dir: CacheDir = CACHE,
+    quick: Quick = False,
+    as_json: AsJson = False,
+) -> None:
+    """Searches and chats over HTTP: so many clients at once, and rates up to more than the server can do."""
+    from benchmarks.http import FULL, QUICK, measure_http
+
+    scale = QUICK if quick else FULL
+    publish(measure_http(bulk, BundledEmbedder(cache_dir), cache_dir, scale, _say), quick, as_json)
+
+
+@app.command()
 def report() -> None:
     """Make benchmarks/README.md, its plots and the README's short table from the reports in benchmarks/results."""
     from benchmarks.readme import write_all

@@ -6,7 +6,6 @@ Before it stands a server as users run it. They and the clients share the machin
 
 import asyncio
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +17,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.chat_backend import MODEL
-from benchmarks.corpus import read_passages
+from benchmarks.corpus import fill, read_passages
 from benchmarks.report import make_report
-from benchmarks.server import command, environment_of, serving, starting
+from benchmarks.server import chatting
 from retrieval.embedding import binding
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.library import Library
-from retrieval.types import RecordDraft, StoredEmbeddings
 
 DELTAS = 200
 """Of each answer; what models call tokens."""
@@ -76,31 +74,17 @@ def measure_chat(
     """Answers through the server and from the model itself, in turns."""
     drafts, embeddings = read_passages(bulk, embedder, cache_dir, size.records, say)
     questions = (f"{draft.q}?" for draft in drafts)
-    clock = ("-m", "benchmarks.chat_backend", str(DELTAS), str(PAUSE_S))
-    with tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place, starting(clock, os.environ) as url:
-        environment = {
-            **environment_of(Path(place) / "data", cache_dir),
-            "QUOTEBASE_COMPLETION_BASE_URL": url,
-            "QUOTEBASE_COMPLETION_MODEL": MODEL,
-        }
-        _fill(Path(place) / "data", embedder, drafts, embeddings)
-        command(environment, "apps", "create", "bulk", "--dataset", "bulk").check_returncode()
-        key = command(environment, "keys", "create", "--app", "bulk").stdout.split()[0]
+    with tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place:
+        data_dir = Path(place) / "data"
+        with Library.open(data_dir, embedder) as library:
+            fill(library, drafts, embeddings)
         say(f"{len(drafts):,} records are in")
-        with serving(environment) as (server, _):
-            through = Target(f"{server}/v1/chat/completions", key)
-            bench = _Bench(through, Target(f"{url}/chat/completions"), questions, say)
+        with chatting(data_dir, cache_dir, DELTAS, PAUSE_S) as chat:
+            through = Target(f"{chat.server}/v1/chat/completions", chat.app_key)
+            bench = _Bench(through, Target(f"{chat.backend}/chat/completions"), questions, say)
             results = asyncio.run(bench.measure(size))
     shape = {"records": len(drafts), "deltas": DELTAS, "pause_ms": PAUSE_S * 1000}
     return make_report("speed chat", binding(embedder), bulk, shape | results)
-
-
-def _fill(
-    data_dir: Path, embedder: BundledEmbedder, drafts: Sequence[RecordDraft], embeddings: StoredEmbeddings
-) -> None:
-    with Library.open(data_dir, embedder) as library:
-        collection = library.ensure_collection(library.create_dataset("bulk").id, "bulk")
-        library.add_records(collection, drafts, embeddings)
 
 
 class _Bench:

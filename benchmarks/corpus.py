@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.report import SEED
 from retrieval.embedding.bundled import BundledEmbedder
-from retrieval.types import Embeddings, RecordDraft, StoredEmbeddings
+from retrieval.library import Library
+from retrieval.types import Dataset, Embeddings, RecordDraft, StoredEmbeddings
 
 REAL_PASSAGES = 100_000
 """Rows of the table that are passages; questions of rows after them are the queries."""
@@ -24,6 +25,8 @@ PART_ROWS = 4_000
 
 NOISE = 0.2
 """Length of the noise added to a unit vector before it is scaled back: cosine to the original 0.98."""
+
+ADDED_AT_ONCE = 5_000
 
 Say = Callable[[str], None]
 
@@ -94,6 +97,16 @@ def read_rows(bulk: Path, most: int) -> list[RecordDraft]:
     with bulk.open(encoding="utf-8", newline="") as stream:
         rows = (RecordDraft(row["q"], row["a"]) for row in csv.DictReader(stream))
         return list(dict.fromkeys(row for row, _ in zip(rows, range(most), strict=False)))
+
+
+def fill(library: Library, drafts: Sequence[RecordDraft], embeddings: StoredEmbeddings) -> Dataset:
+    """A new dataset named bulk, with the records."""
+    dataset = library.create_dataset("bulk")
+    collection = library.ensure_collection(dataset.id, "bulk")
+    for start in range(0, len(drafts), ADDED_AT_ONCE):
+        rows = slice(start, start + ADDED_AT_ONCE)
+        library.add_records(collection, drafts[rows], embeddings[rows])
+    return dataset
 
 
 def _cached(

@@ -63,6 +63,24 @@ def plot_peers(report: Mapping[str, Any], path: Path) -> None:
     _save(pyplot, figure, path)
 
 
+def plot_http(report: Mapping[str, Any], path: Path) -> None:
+    """Milliseconds against the rate that questions come at, a colour for each load, dashes for p99, as PNG."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(7.5, 5))
+    for place, (name, load) in enumerate(report["results"]["loads"].items()):
+        rates = [one["rate"] for one in load["open"]]
+        for field, style in (("p50_ms", "-"), ("p99_ms", "--")):
+            values = [one[field] for one in load["open"]]
+            label = f"{name.replace('_', ', ')} questions: {field.removesuffix('_ms')}"
+            axes.plot(rates, values, style, marker="o", color=f"C{place}", label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel("questions a second")
+    axes.set_ylabel("ms to the answer")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize=8)
+    _save(pyplot, figure, path)
+
+
 def _pyplot() -> Any:
     import matplotlib as mpl
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from benchmarks.markdown import image, table
 from benchmarks.peers.tables import fairness, quality_table, short_rows, texts_table, vectors_table
-from benchmarks.plots import plot_growth, plot_peers
+from benchmarks.plots import plot_growth, plot_http, plot_peers
 from benchmarks.report import RESULTS, result_path
-from benchmarks.speed_tables import GROWTH, chat_tables, vectors_tables
+from benchmarks.speed_tables import GROWTH, chat_tables, http_tables, vectors_tables
 
 ROOT = Path(__file__).parent.parent
-SHOWN = ("speed vectors", "speed chat", "peers vectors", "peers texts", "peers quality")
+SHOWN = ("speed vectors", "speed chat", "http", "peers vectors", "peers texts", "peers quality")
 START, END = "<!-- measured -->\n", "<!-- end -->"
 
 Report = Mapping[str, Any]
@@ -43,6 +43,8 @@ def write_all(folder: Path = RESULTS, root: Path = ROOT) -> None:
         plot_growth(reports["speed vectors"], folder / "vectors.png")
     if "peers vectors" in reports:
         plot_peers(reports["peers vectors"], folder / "peers_vectors.png")
+    if "http" in reports:
+        plot_http(reports["http"], folder / "http.png")
 
 
 def fill_readme(readme: str, reports: Mapping[str, Report]) -> str:
@@ -73,7 +75,7 @@ def short_table(reports: Mapping[str, Report]) -> str:
 
 
 def benchmarks_readme(reports: Mapping[str, Report]) -> str:
-    """Everything: the peers, how each is measured, growth, the chat layer."""
+    """Everything: the peers, how each is measured, growth, the server under load, the chat layer."""
     parts = [HEAD]
     if report := reports.get("peers vectors"):
         parts += ["## Beside others: vectors with texts", vectors_table(report), image("peers_vectors")]
@@ -84,6 +86,8 @@ def benchmarks_readme(reports: Mapping[str, Report]) -> str:
     parts += ["## How each is measured", fairness()]
     if report := reports.get("speed vectors"):
         parts += ["## The vector engine", vectors_tables(report)]
+    if report := reports.get("http"):
+        parts += ["## The server under load", http_tables(report)]
     if report := reports.get("speed chat"):
         parts += ["## The chat layer", chat_tables(report)]
     return "\n\n".join(parts) + "\n"

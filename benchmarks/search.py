@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.corpus import read_passages
+from benchmarks.corpus import fill, read_passages
 from benchmarks.report import make_report
 from benchmarks.timing import time_each, time_once
 from retrieval.batched import batched
@@ -18,12 +18,10 @@ from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.fulltext.index import FullTextIndex
 from retrieval.library import Library
 from retrieval.store import drain
-from retrieval.types import Dataset, RecordDraft, SearchMode, SearchRequest, StoredEmbeddings
+from retrieval.types import Dataset, SearchMode, SearchRequest
 
 QUESTIONS = 1_000
 """For each mode, so that none meets an embedding that another has made."""
-
-BATCH = 5_000
 
 Say = Callable[[str], None]
 
@@ -37,8 +35,7 @@ def measure_search(
         tempfile.TemporaryDirectory(prefix="quotebase-bench-") as place,
         Library.open(Path(place) / "data", embedder) as library,
     ):
-        dataset = library.create_dataset("bulk")
-        _fill(library, dataset, drafts, embeddings)
+        dataset = fill(library, drafts, embeddings)
         say(f"{len(drafts):,} records are in")
         results: dict[str, Any] = {"records": len(drafts), "full_text": _index(library, dataset, Path(place))}
         library.load_index(dataset.id)
@@ -53,14 +50,6 @@ def measure_search(
             }
             say(f"{mode}: {results[mode]}")
     return make_report("speed search", binding(embedder), bulk, results)
-
-
-def _fill(
-    library: Library, dataset: Dataset, drafts: Sequence[RecordDraft], embeddings: StoredEmbeddings
-) -> None:
-    collection = library.ensure_collection(dataset.id, "bulk")
-    for start in range(0, len(drafts), BATCH):
-        library.add_records(collection, drafts[start : start + BATCH], embeddings[start : start + BATCH])
 
 
 def _index(library: Library, dataset: Dataset, folder: Path) -> dict[str, Any]:

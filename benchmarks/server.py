@@ -7,7 +7,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.chat_backend import MODEL
 
 START_S = 120
 
@@ -39,6 +42,33 @@ def serving(environment: Mapping[str, str], program: Sequence[str] = PROGRAM) ->
     created.check_returncode()
     with starting((*program, "serve", "--port", "0"), environment) as url:
         yield url, created.stdout.split()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Addresses of a server and of the language model behind it; keys of its administrator and of its app."""
+
+    server: str
+    backend: str
+    key: str
+    app_key: str
+
+
+@contextmanager
+def chatting(data_dir: Path, cache_dir: Path, deltas: int, pause_s: float) -> Iterator[Chat]:
+    """A server with an app on the dataset bulk, before a model that says what time it is; stopped at the end."""
+    clock = ("-m", "benchmarks.chat_backend", str(deltas), str(pause_s))
+    with starting(clock, os.environ) as backend:
+        environment = {
+            **environment_of(data_dir, cache_dir),
+            "QUOTEBASE_COMPLETION_BASE_URL": backend,
+            "QUOTEBASE_COMPLETION_MODEL": MODEL,
+        }
+        command(environment, "apps", "create", "bulk", "--dataset", "bulk").check_returncode()
+        created = command(environment, "keys", "create", "--app", "bulk")
+        created.check_returncode()
+        with serving(environment) as (server, key):
+            yield Chat(server, backend, key, created.stdout.split()[0])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The reports of the vector engine and of the chat layer as Markdown."""
+"""The reports of the vector engine, of the server under load and of the chat layer as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +26,14 @@ CHAT_ROWS = {
     "first delta, from its sending to its arrival": "first_delta_lag_ms",
     "any delta": "delta_lag_ms",
     "first delta, from the question": "to_first_delta_ms",
+}
+
+
+LOADS = {
+    "search_new": "`searchTest`, new questions",
+    "search_known": "`searchTest`, known questions",
+    "chat_new": "chat, new questions",
+    "chat_known": "chat, known questions",
 }
 
 
@@ -86,6 +94,38 @@ def _http(http: Mapping[str, Any]) -> str:
     ]
     title = f"{http['clients']} clients on `searchTest`, {http['questions']} questions each way"
     return table((title, "requests/s", "p50, ms", "p99, ms"), *rows)
+
+
+def http_tables(report: Report) -> str:
+    """Clients at once, and questions at a rate, as Markdown."""
+    results = report["results"]
+    loads = {label: results["loads"][name] for name, label in LOADS.items()}
+    columns = ("answers/s", "p50, ms", "p99, ms", "failed")
+    return "\n\n".join(
+        (
+            f"{provenance(report, 'http')} Loads of {results['seconds']:g} s by Locust on the cores of the server, which "
+            f"searches {results['records']:,} records. A chat is a search and {results['deltas']} deltas of a language "
+            f"model, one each {results['pause_ms']:g} ms, to the last. New questions have still to be embedded, known ones "
+            f"are {results['known']}, again and again.",
+            table(
+                ("Clients that ask as soon as they are answered", "clients", *columns),
+                *(
+                    (label, one["clients"], *_load(one))
+                    for label, load in loads.items()
+                    for one in load["closed"]
+                ),
+            ),
+            table(
+                ("Questions that come at a rate, up to more than can be done", "a second", *columns),
+                *((label, one["rate"], *_load(one)) for label, load in loads.items() for one in load["open"]),
+            ),
+            image("http"),
+        )
+    )
+
+
+def _load(one: Mapping[str, Any]) -> tuple[object, ...]:
+    return (one["answered_per_s"], one["p50_ms"], one["p99_ms"], one["failed"])
 
 
 def chat_tables(report: Mapping[str, Any]) -> str:

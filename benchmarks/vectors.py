@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.batching import measure_batching
 from benchmarks.brute_force import Rows, nearest_rows, recall
 from benchmarks.corpus import NOISE, Corpus, Say
-from benchmarks.http_load import measure_http
 from benchmarks.known_embedder import KnownEmbedder
 from benchmarks.report import make_report
 from benchmarks.timing import Timed, time_each, time_once
@@ -224,7 +224,7 @@ def _measure_filters(bench: Bench, library: Library, size: int) -> list[dict[str
 def _measure_http(bench: Bench) -> dict[str, Any]:
     with bench.open() as library:
         dataset_id = bench.dataset(library).id
-    return measure_http(bench.data_dir, bench.cache_dir, dataset_id, bench.corpus.questions, CLIENTS)
+    return measure_batching(bench.data_dir, bench.cache_dir, dataset_id, bench.corpus.questions, CLIENTS)
 
 
 def _measure_start(bench: Bench) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import Say
+from retrieval.errors import QuotebaseError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -31,7 +32,7 @@ MOST_S = 7200
 """Of one job."""
 
 
-class PeerFailed(Exception):
+class PeerFailed(QuotebaseError):
     """A peer could not be installed, or its job ended with an error; the message is its last words."""
 
 
@@ -88,15 +89,22 @@ def run_job(peer: Peer, job: Mapping[str, Any], cache_dir: Path, say: Say) -> di
 
 
 def _python(peer: Peer, cache_dir: Path, say: Say) -> Path:
-    if not peer.packages:
-        return Path(sys.executable)
-    lock = peer.lock.read_bytes()
-    folder = cache_dir / "benchmarks" / "peers" / f"{peer.module}-{sha256(lock).hexdigest()[:12]}"
+    return environment_python(peer.lock, cache_dir, say) if peer.packages else Path(sys.executable)
+
+
+def environment_python(lock: Path, cache_dir: Path, say: Say) -> Path:
+    """The Python of a virtual environment with exactly the packages of a lock file, made if there is none.
+
+    Raises:
+        PeerFailed: they could not be installed.
+    """
+    digest = sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = cache_dir / "benchmarks" / "peers" / f"{lock.stem}-{digest}"
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
-        say(f"installing {peer.versions} into {folder}")
+        say(f"installing {lock.stem} into {folder}")
         _must([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _must([str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(peer.lock)])
+        _must([str(python), "-m", "pip", "install", "-q", "--no-deps", "-r", str(lock)])
         (folder / "installed").touch()
     return python
 

@@ -10,7 +10,7 @@ from benchmarks.peers.tables import quality_table, texts_table, times, vectors_t
 from benchmarks.plots import exponent
 from benchmarks.readme import ROOT, benchmarks_readme, fill_readme, read_reports, short_table, write_all
 from benchmarks.report import publish
-from benchmarks.speed_tables import chat_tables, vectors_tables
+from benchmarks.speed_tables import chat_tables, http_tables, vectors_tables
 
 README = "# Title\n\n<!-- measured -->\nold\n<!-- end -->\n\nAfter, <!-- end --> and all.\n"
 
@@ -354,6 +354,59 @@ a server that searches 20,000 records with the bundled model; model, server and 
 | first delta, from the question: p50, p99 in ms | 35.0, 70.0 | 5.5, 11.0 |"""
 
 
+def loaded(load: dict[str, float], p50_ms: float, failed: int = 0) -> dict[str, float]:
+    return {**load, "answered_per_s": 40.5, "p50_ms": p50_ms, "p99_ms": 2 * p50_ms, "failed": failed}
+
+
+HTTP_REPORT = {
+    "benchmark": "http",
+    "provenance": PROVENANCE,
+    "results": {
+        "records": 100_000,
+        "known": 32,
+        "deltas": 20,
+        "pause_ms": 5.0,
+        "seconds": 15.0,
+        "loads": {
+            name: {
+                "closed": [loaded({"clients": 4}, 20.0 + place)],
+                "open": [loaded({"rate": 30.5}, 10.0), loaded({"rate": 44.0}, 500.0, failed=2)],
+            }
+            for place, name in enumerate(("search_new", "search_known", "chat_new", "chat_known"))
+        },
+    },
+}
+
+HTTP_TABLES = """\
+`python -m benchmarks http` at revision abc123+, 2026-11-28, 2 cores of a processor, load average 0.25. Loads of 15 s \
+by Locust on the cores of the server, which searches 100,000 records. A chat is a search and 20 deltas of a language \
+model, one each 5 ms, to the last. New questions have still to be embedded, known ones are 32, again and again.
+
+| Clients that ask as soon as they are answered | clients | answers/s | p50, ms | p99, ms | failed |
+|---|---|---|---|---|---|
+| `searchTest`, new questions | 4 | 40.5 | 20.0 | 40.0 | 0 |
+| `searchTest`, known questions | 4 | 40.5 | 21.0 | 42.0 | 0 |
+| chat, new questions | 4 | 40.5 | 22.0 | 44.0 | 0 |
+| chat, known questions | 4 | 40.5 | 23.0 | 46.0 | 0 |
+
+| Questions that come at a rate, up to more than can be done | a second | answers/s | p50, ms | p99, ms | failed |
+|---|---|---|---|---|---|
+| `searchTest`, new questions | 30.5 | 40.5 | 10.0 | 20.0 | 0 |
+| `searchTest`, new questions | 44.0 | 40.5 | 500.0 | 1000.0 | 2 |
+| `searchTest`, known questions | 30.5 | 40.5 | 10.0 | 20.0 | 0 |
+| `searchTest`, known questions | 44.0 | 40.5 | 500.0 | 1000.0 | 2 |
+| chat, new questions | 30.5 | 40.5 | 10.0 | 20.0 | 0 |
+| chat, new questions | 44.0 | 40.5 | 500.0 | 1000.0 | 2 |
+| chat, known questions | 30.5 | 40.5 | 10.0 | 20.0 | 0 |
+| chat, known questions | 44.0 | 40.5 | 500.0 | 1000.0 | 2 |
+
+![http](results/http.png)"""
+
+
+def test_a_report_of_the_server_under_load_becomes_tables() -> None:
+    assert http_tables(HTTP_REPORT) == HTTP_TABLES
+
+
 def test_a_report_of_the_chat_becomes_tables() -> None:
     assert chat_tables(CHAT_REPORT) == CHAT_TABLES
 
@@ -363,19 +416,20 @@ def test_reports_become_documents_and_plots(
 ) -> None:
     results = tmp_path / "benchmarks" / "results"
     (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    for one in (report, peers_vectors, CHAT_REPORT):
+    for one in (report, peers_vectors, HTTP_REPORT, CHAT_REPORT):
         publish({"benchmark": "speed vectors", **one}, is_quick=False, as_json=True, folder=results)
 
     write_all(results, tmp_path)
 
     reports = read_reports(results)
-    assert list(reports) == ["speed vectors", "speed chat", "peers vectors"]
+    assert list(reports) == ["speed vectors", "speed chat", "http", "peers vectors"]
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == fill_readme(README, reports)
     written = (tmp_path / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert written == benchmarks_readme(reports)
     assert TABLES in written
+    assert HTTP_TABLES in written
     assert CHAT_TABLES in written
-    assert [path.read_bytes()[:4] for path in sorted(results.glob("*.png"))] == 2 * [b"\x89PNG"]
+    assert [path.read_bytes()[:4] for path in sorted(results.glob("*.png"))] == 3 * [b"\x89PNG"]
 
 
 def test_the_document_says_how_every_peer_is_measured() -> None:

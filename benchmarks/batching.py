@@ -21,7 +21,7 @@ main()
 """
 
 
-def measure_http(
+def measure_batching(
     data_dir: Path, cache_dir: Path, dataset_id: str, questions: Sequence[str], clients: int
 ) -> dict[str, Any]:
     """Each question once, with and without batching; half of them for each, so that none is known."""

@@ -36,19 +36,22 @@ def _cheapest_starts(lengths: npt.NDArray[np.int64], max_tokens: int, batch_toke
     The cheapest way to batch the first n texts ends in some last batch, before which is the cheapest
     way to batch the texts before it.
     """
-    costs = np.zeros(len(lengths) + 1, dtype=np.int64)
-    last_starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    first = 0
-    for count in range(1, len(lengths) + 1):
-        while first < count - 1 and lengths[first] * (count - first) > max_tokens:
+    told = lengths.tolist()
+    # For each start, what the batches before it cost, less its own length for each text before it: with its length
+    # times where its batch ends that is what all of them cost.
+    before = np.zeros(len(told), dtype=np.int64)
+    last_starts = [0] * (len(told) + 1)
+    cost = first = 0
+    for end in range(1, len(told) + 1):
+        before[end - 1] = cost - told[end - 1] * (end - 1)
+        while first < end - 1 and told[first] * (end - first) > max_tokens:
             first += 1
-        starts = np.arange(first, count)
-        totals = costs[starts] + batch_tokens + lengths[starts] * (count - starts)
-        best = int(np.argmin(totals))
-        costs[count], last_starts[count] = totals[best], first + best
+        totals = before[first:end] + lengths[first:end] * end
+        best = int(totals.argmin())
+        cost, last_starts[end] = int(totals[best]) + batch_tokens, first + best
     found: list[int] = []
-    end = len(lengths)
+    end = len(told)
     while end:
-        end = int(last_starts[end])
+        end = last_starts[end]
         found.append(end)
     return found[::-1]

@@ -38,8 +38,8 @@ SAMPLE = 16
 
 REST_S, LONGEST_S = 30.0, 900.0
 """How long nothing has to be added before an index is folded, and how long it waits for that at most. A scan of what
-an import adds in a quarter of an hour takes a few milliseconds; a graph made beside the import, again and again as it
-grows, would take a twelfth of the processor time of embedding 125,000 texts."""
+an import adds in a quarter of an hour takes a few milliseconds; a graph that is folded as it grows, up to 100,000
+passages, takes 57 s of processor time from an import beside it, a fourteenth of what embedding them takes."""
 
 
 _NOTHING: PassageIds = np.empty(0, dtype=np.int64)

@@ -162,6 +162,37 @@ class Codes:
         vectors: StoredEmbeddings = np.array(raw[positions]).view(np.float16)
         return vectors
 
+    def arrange(self) -> Positions:
+        """Put the vectors of a graph in the order in which a walk from its entry comes upon them, breadth first.
+
+        What a walk reads together then lies together: in 100,000 passages it takes 0.86 ms in place of 1.06.
+        (Clusters of k-means one after the other: 0.83 ms, but 2 s to find them in place of 0.1 s. Orders to this end
+        are compared in Coleman et al. 2022.)
+
+        Returns:
+            (n,) the former position of each.
+        """
+        # Imported where it is needed, as it takes a quarter of a second.
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import breadth_first_order
+
+        graph = self._index.hnsw
+        starts = faiss.vector_to_array(graph.offsets).astype(np.int64)
+        links = faiss.rev_swig_ptr(graph.neighbors.data(), graph.neighbors.size())
+        is_link = links >= 0
+        counts = np.add.reduceat(is_link, starts[:-1], dtype=np.int64)
+        # As narrow as the links, if it can be: scipy makes them alike.
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        bounds = bounds.astype(links.dtype) if bounds[-1] <= np.iinfo(links.dtype).max else bounds
+        linked = csr_array(
+            (np.ones(bounds[-1], dtype=np.int8), links[is_link], bounds), shape=(len(self), len(self))
+        )
+        reached = breadth_first_order(linked, graph.entry_point, return_predecessors=False)
+        others = np.setdiff1d(np.arange(len(self)), reached)
+        order = np.concatenate([reached, others]).astype(np.int64)
+        self._index.permute_entries(order)
+        return order
+
     def append(self, vectors: StoredEmbeddings) -> None:
         """Add (n, dim) float16; a graph takes them in, which takes its time."""
         if self._is_mapped:
@@ -218,9 +249,12 @@ def _use_threads(count: int) -> None:
 
 
 def _tidy(scores: Scores, positions: Positions) -> Found:
-    # FAISS pads missing results with id -1, and leaves the order of ties open.
-    is_found = positions[0] >= 0
     # Rounded to fp16, a row can be longer than 1.
-    best, where = np.minimum(scores[0][is_found], np.float32(1)), positions[0][is_found]
+    best, where = np.minimum(scores[0], np.float32(1)), positions[0]
+    if where[-1] >= 0 and (best[1:] < best[:-1]).all():
+        return Found(best, where)
+    # FAISS pads missing results with id -1, and leaves the order of ties open.
+    is_found = where >= 0
+    best, where = best[is_found], where[is_found]
     order = np.lexsort((where, -best))
     return Found(best[order], where[order])

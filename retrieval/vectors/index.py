@@ -186,9 +186,10 @@ class VectorIndex:
         else:
             self._sealed = self._gather(Part(with_graph(self.dim)), on_step)
         self._flat = Part(Codes(self.dim))
-        self._sealed.codes.rest()
         if self.has_graph:
             self._sealed.codes.effort = find_effort(self._sealed.codes)
+            self._sealed.arrange()
+        self._sealed.codes.rest()
 
     def exact_part(self) -> tuple[Part, int]:
         """A copy of everything in one part without a graph, and its watermark."""

@@ -103,6 +103,38 @@ def test_nodes_are_shared_where_there_is_a_graph() -> None:
     assert len(filled(with_graph(DIM), block(unit_rows(30, 1, DIM))).nodes) == 0
 
 
+def test_nodes_that_are_arranged_are_the_same_passages() -> None:
+    rows = unit_rows(300, 1, DIM)
+    rows[11:14] = rows[10]
+    part = filled(with_graph(DIM), block(rows[:250]))
+    entry = int(part.codes._index.hnsw.entry_point)
+    before, vectors = contents(part), part.codes.at(slice(None))
+    found = [part.search(query, 10, None) for query in rows.astype(np.float32)]
+
+    part.arrange()
+
+    assert_same_block(contents(part), before)
+    assert part.codes.at(0).tolist() == vectors[entry].tolist()
+    assert sorted(map(bytes, part.codes.at(slice(None)))) == sorted(map(bytes, vectors))
+    assert part.codes.at(slice(None)).tolist() != vectors.tolist()
+    for query, one in zip(rows.astype(np.float32), found, strict=True):
+        again = part.search(query, 10, None)
+        assert again.positions.tolist() == one.positions.tolist()
+        assert again.scores.tolist() == one.scores.tolist()
+
+    part.append(block(rows[[10, *range(250, 300)]], first_id=251))
+    assert len(part.codes) == 247 + 50
+    assert part.nodes[250] == part.nodes[10]
+    twins = part.search(rows[12].astype(np.float32), 6, None).positions.tolist()
+    assert twins[:5] == [10, 11, 12, 13, 250]
+
+    part.arrange()
+    assert part.search(rows[12].astype(np.float32), 6, None).positions.tolist() == twins
+    assert_same_block(
+        contents(part), joined([before, block(rows[[10, *range(250, 300)]], first_id=251)], DIM)
+    )
+
+
 def test_the_first_copy_may_come_in_a_later_step() -> None:
     rows = unit_rows(6, 2, DIM)
     part = filled(with_graph(DIM), block(rows[:4]))

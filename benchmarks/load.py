@@ -12,10 +12,10 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from locust import FastHttpUser, constant, constant_pacing, task
+from locust import FastHttpUser, task
 from locust.env import Environment
 
 PERIOD_S = 10.0
@@ -26,16 +26,26 @@ ANSWER_S = 60.0
 def make_user(job: dict[str, Any], bodies: Iterator[dict[str, Any]]) -> type[FastHttpUser]:
     """A client that asks with the next of the bodies, which all clients share."""
     is_open = "rate" in job
-    waits: Callable[[Any], float] = constant_pacing(PERIOD_S) if is_open else constant(0)
+    headers = {"Authorization": f"Bearer {job['key']}"}
+    if is_open:
+        # Each is somebody else, and none of them stays.
+        headers["Connection"] = "close"
 
     class Asking(FastHttpUser):  # type: ignore[misc]
         host = job["url"]
-        wait_time = waits
-        default_headers: ClassVar = {"Authorization": f"Bearer {job['key']}"}
+        default_headers: ClassVar = headers
 
         def on_start(self) -> None:
+            self.next_at = time.monotonic() + random.uniform(0, PERIOD_S)  # noqa: S311
             if is_open:
-                time.sleep(random.uniform(0, PERIOD_S))  # noqa: S311
+                time.sleep(self.next_at - time.monotonic())
+
+        def wait_time(self) -> float:
+            if not is_open:
+                return 0.0
+            # From one moment to the next, whatever the answer took.
+            self.next_at += PERIOD_S
+            return max(0.0, self.next_at - time.monotonic())
 
         @task  # type: ignore[untyped-decorator]
         def ask(self) -> None:

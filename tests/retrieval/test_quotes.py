@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.quotes import Budgets, Repeats, content_key
+from retrieval.quotes import HEAD, Budgets, Repeats, content_key
 from retrieval.types import Decision, Quote, Record, Score
 
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
@@ -108,7 +108,21 @@ def test_each_search_has_its_own_repeats() -> None:
     assert Repeats().find(quote("a!")) is None
 
 
-@given(st.lists(st.text("ab?! ", max_size=3)))
+LONG = [
+    "x" * HEAD,
+    "x" * HEAD + "a",
+    "x" * HEAD + "b",
+    "x " * HEAD + "a",
+    "x  " * HEAD + "b",
+    "?" * 3 * HEAD + "x" * HEAD + "a",
+    "?" * 3 * HEAD + "y" + "x" * HEAD,
+    "?" * 3 * HEAD,
+    "!" * 3 * HEAD,
+]
+"""Contents that begin alike, or with nothing but marks."""
+
+
+@given(st.lists(st.one_of(st.text("ab?! ", max_size=3), st.sampled_from(LONG))))
 def test_exactly_the_first_of_each_content_is_no_repeat(texts: list[str]) -> None:
     quotes = [quote(text) for text in dict.fromkeys(texts)]
     repeats = Repeats()

@@ -389,7 +389,7 @@ model, one each 5 ms, to the last. New questions have still to be embedded, know
 | chat, new questions | 4 | 40.5 | 22.0 | 44.0 | 0 |
 | chat, known questions | 4 | 40.5 | 23.0 | 46.0 | 0 |
 
-| Questions that come at a rate, up to more than can be done | a second | answers/s | p50, ms | p99, ms | failed |
+| Questions that come at a rate, up to more than can be done | a second | answered of them | p50, ms | p99, ms | failed |
 |---|---|---|---|---|---|
 | `searchTest`, new questions | 30.5 | 40.5 | 10.0 | 20.0 | 0 |
 | `searchTest`, new questions | 44.0 | 40.5 | 500.0 | 1000.0 | 2 |

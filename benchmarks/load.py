@@ -36,9 +36,10 @@ def make_user(job: dict[str, Any], bodies: Iterator[dict[str, Any]]) -> type[Fas
         default_headers: ClassVar = headers
 
         def on_start(self) -> None:
-            self.next_at = time.monotonic() + random.uniform(0, PERIOD_S)  # noqa: S311
             if is_open:
-                time.sleep(self.next_at - time.monotonic())
+                first_s = random.uniform(0, PERIOD_S)  # noqa: S311 - nothing secret
+                self.next_at = time.monotonic() + first_s
+                time.sleep(first_s)
 
         def wait_time(self) -> float:
             if not is_open:

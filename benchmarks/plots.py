@@ -36,9 +36,7 @@ def plot_growth(report: Mapping[str, Any], path: Path) -> None:
         power = exponent(sizes, values)
         axes.loglog(sizes, values, marker="o", label=label if power is None else f"{label}: n^{power:.2f}")
     axes.set_xlabel("passages")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(pyplot, figure, path)
+    _save(pyplot, figure, axes, path)
 
 
 def plot_peers(report: Mapping[str, Any], path: Path) -> None:
@@ -58,9 +56,7 @@ def plot_peers(report: Mapping[str, Any], path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("recall@10")
     axes.set_ylabel("queries a second, one client")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(pyplot, figure, path)
+    _save(pyplot, figure, axes, path)
 
 
 def plot_http(report: Mapping[str, Any], path: Path) -> None:
@@ -76,9 +72,7 @@ def plot_http(report: Mapping[str, Any], path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("questions a second")
     axes.set_ylabel("ms to the answer")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(pyplot, figure, path)
+    _save(pyplot, figure, axes, path)
 
 
 def _pyplot() -> Any:
@@ -90,7 +84,9 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _save(pyplot: Any, figure: Any, path: Path) -> None:
+def _save(pyplot: Any, figure: Any, axes: Any, path: Path) -> None:
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

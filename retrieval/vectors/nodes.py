@@ -49,11 +49,11 @@ class NodeMap:
             self._by_node = _RowsByNode.of(self.nodes)
         return self._by_node.rows_of(found)
 
-    def move(self, order: Positions, rows: int) -> None:
-        """Nodes have new numbers: ``order`` is the former number of each. ``rows`` is how many rows there are."""
+    def move(self, order: Positions) -> None:
+        """Nodes have new numbers: ``order`` is the former number of each."""
         place = np.empty(len(order), dtype=np.int32)
         place[order] = np.arange(len(order), dtype=np.int32)
-        self.nodes = place[self.nodes] if self else place[:rows]
+        self.nodes = place[self.nodes] if self else place
         self._by_node = None
         self._node_of.clear()
 

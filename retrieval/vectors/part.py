@@ -143,7 +143,7 @@ class Part:
 
     def arrange(self) -> None:
         """Put the nodes of the graph where walks are quickest."""
-        self._map.move(self.codes.arrange(), len(self.ids))
+        self._map.move(self.codes.arrange())
         self._selections.clear()
 
     def _add_labels(self, ids: PassageIds, collection_keys: PassageIds) -> None:

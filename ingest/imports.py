@@ -180,7 +180,7 @@ class _Run:
     def _replace(self, dataset: Dataset, collection: Collection, source: Source, rejects: Rejects) -> None:
         """Everything is embedded first, and kept; then the collection changes in one step."""
         store = self._library.store
-        replacement = Replacement(store.known_records(collection.id))
+        replacement = Replacement(store.known_records(collection.id), store.passages_of)
         staged = Staged(store, self._progress.job.id, dataset.model)
         parts: list[Prepared] = []
 
@@ -190,7 +190,7 @@ class _Run:
             self._progress.count(items, AddResult(embedded=prepared.texts_read), source, rejects)
 
         def plan(drafts: Sequence[RecordDraft]) -> Plan:
-            return self._library.cut(replacement.plan(drafts), dataset)
+            return replacement.find_alike(self._library.cut(replacement.plan(drafts), dataset))
 
         self._overlap(dataset, read_batches(source.items, plan, self._size), commit, staged.rows)
         result = self._library.commit(collection, join(parts, replacement.gone))

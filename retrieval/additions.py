@@ -5,14 +5,19 @@
 Plans are made of what was in the store a moment ago; the store looks again when it adds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from retrieval.batched import batched
 from retrieval.errors import InvalidRequest
 from retrieval.passages import custom_texts
 from retrieval.store import KnownRecord
 from retrieval.types import EmbeddedDraft, ModelBinding, Passage, PassageDraft, Record, RecordDraft
+
+ASKED_AT_ONCE = 1000
+"""Records whose passages are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Plan:
     planned: tuple[Planned, ...]
     gone: tuple[str, ...] = ()
     """Records to delete in the same step."""
+    alike: tuple[str, ...] = ()
+    """Records that have some of its texts, and so their embeddings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,22 @@ def changed(
 class Replacement:
     """What turns a collection into the drafts of all calls of ``plan``: the rest of it goes.
 
-    Records that say the same stay; one whose key comes with something else is replaced.
+    Records that say the same stay; one whose key comes with something else is replaced. Without a key nothing
+    tells which record it was that changed, so that texts which it still has are looked for in all of them.
+
+    Args:
+        known: the records of the collection.
+        passages_of: of records, by their ids; asked for all of the known ones, once, when the first text is
+            looked for (12 s a million).
     """
 
-    def __init__(self, known: Sequence[KnownRecord]) -> None:
+    def __init__(
+        self,
+        known: Sequence[KnownRecord],
+        passages_of: Callable[[Sequence[str]], Mapping[str, Sequence[Passage]]],
+    ) -> None:
         self._known = known
+        self._passages_of = passages_of
         self._by_content = {record.content_hash: record for record in known}
         self._by_key = {record.key: record for record in known if record.key}
         self._kept: set[str] = set()
@@ -131,6 +149,22 @@ class Replacement:
             return Planned(draft)
         self._kept.add(old.id)
         return None if _says_the_same(draft, old) else Planned(draft, old.id)
+
+    def find_alike(self, plan: Plan) -> Plan:
+        """A plan that is cut, with the records that have texts of its new drafts."""
+        new = [passage for one in plan.planned if one.record_id is None for passage in one.passages]
+        alike = {record_id for one in new if (record_id := self._owners.get(hash(one.text)))}
+        return replace(plan, alike=tuple(alike))
+
+    @cached_property
+    def _owners(self) -> dict[int, str]:
+        """A record by the hash of each text: that of another with the same hash is read in vain, not taken."""
+        return {
+            hash(passage.text): record_id
+            for ids in batched([record.id for record in self._known], ASKED_AT_ONCE)
+            for record_id, passages in self._passages_of(ids).items()
+            for passage in passages
+        }
 
     @property
     def gone(self) -> tuple[str, ...]:

@@ -339,7 +339,7 @@ class Library:
     def embed(
         self, plan: Plan, dataset: Dataset, known: Mapping[str, StoredEmbeddings] | None = None
     ) -> Prepared:
-        """The plan with embeddings. Texts of records that are replaced, and recent ones, cost nothing.
+        """The plan with embeddings. Texts of records that are replaced or alike, and recent ones, cost nothing.
 
         Args:
             dataset: whose model embeds.
@@ -349,8 +349,8 @@ class Library:
             EmbedderUnavailable, StoreUnavailable, ModelMismatch
         """
         model = self.models.of(dataset)
-        replaced = [planned.record_id for planned in plan.planned if planned.record_id]
-        known = {**(known or {}), **(self._known_embeddings(dataset, replaced) if replaced else {})}
+        there = (*plan.alike, *(planned.record_id for planned in plan.planned if planned.record_id))
+        known = {**(known or {}), **(self._known_embeddings(dataset, there) if there else {})}
         planned = self.cut(plan, dataset).planned
         texts = [passage.text for one in planned for passage in one.passages]
         rows, texts_read = model.passages.embed(texts, known)

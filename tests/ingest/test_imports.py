@@ -555,6 +555,23 @@ def test_replace_embeds_what_changed_and_removes_what_is_gone(
         assert library.store.list_documents(STAGED) == []
 
 
+def test_replace_reads_no_text_that_is_there(
+    library: Library, dataset: Dataset, file: Path, embedder: NotingEmbedder
+) -> None:
+    """Though nothing says which record has changed, and though the model refuses a row of the batch."""
+    rows = [(f"q{n}", f"a{n}", f"index {n}") for n in range(3 * B)]
+    run(library, dataset, write_csv(file, rows, ("q", "a", "indexes")))
+    del embedder.read[:]
+    changed = [(q, f"{a} changed", index) for q, a, index in rows[: B + 1]]
+    write_csv(file, [*changed, ("poison", "", ""), *rows[B + 1 :]], ("q", "a", "indexes"))
+    with library_again(library, embedder) as library:
+        embedder.before = refuse("poison")
+        report = run(library, dataset, file, "replace")
+        assert [text for text in embedder.read if text != "quotebase"] == [f"{q}\n{a}" for q, a, _ in changed]
+        assert (report.added, report.removed, report.rejected, report.embedded) == (B + 1, B + 1, 1, B + 1)
+        assert library.verify().is_clean
+
+
 def test_replace_by_nothing_empties_the_collection(library: Library, dataset: Dataset, file: Path) -> None:
     run(library, dataset, write_csv(file, numbered(B + 1)))
     report = run(library, dataset, write_csv(file, []), "replace")

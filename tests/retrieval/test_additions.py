@@ -1,7 +1,9 @@
 """Plans of adds: what is new, what replaces what, what goes."""
 
 import threading
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +13,16 @@ from retrieval.embedding.models import Models
 from retrieval.errors import InvalidRequest
 from retrieval.library import Library
 from retrieval.store import KnownRecord
-from retrieval.types import Collection, RecordDraft, SearchRequest
+from retrieval.types import Collection, Passage, RecordDraft, SearchRequest
 from tests.doubles import HashEmbedder
 
 
 def known(draft: RecordDraft, record_id: str) -> KnownRecord:
     return KnownRecord(record_id, draft.key, draft.content_hash, draft.metadata)
+
+
+def no_passages(_: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
+    raise AssertionError("nobody has to know the texts")
 
 
 def test_each_new_content_is_planned_once() -> None:
@@ -63,7 +69,7 @@ def test_a_replacement_keeps_what_says_the_same_and_removes_the_rest() -> None:
     same, new = RecordDraft("a"), RecordDraft("n")
     changed = RecordDraft("b2", key="2")
     there = [known(same, "r1"), known(RecordDraft("b", key="2"), "r2"), known(RecordDraft("old"), "r3")]
-    replacement = Replacement(there)
+    replacement = Replacement(there, no_passages)
     assert replacement.plan([same, changed]) == Plan(2, (Planned(changed, "r2"),))
     assert replacement.plan([new, same]) == Plan(2, (Planned(new),))
     assert replacement.gone == ("r3",)
@@ -82,7 +88,7 @@ def test_after_a_replacement_there_is_what_was_given(
     before: list[RecordDraft], after: list[RecordDraft]
 ) -> None:
     there = {draft.content_hash: known(draft, f"r{place}") for place, draft in enumerate(before)}
-    replacement = Replacement(list(there.values()))
+    replacement = Replacement(list(there.values()), no_passages)
     planned_all = [*replacement.plan(after[:2]).planned, *replacement.plan(after[2:]).planned]
     replaced = [planned.record_id for planned in planned_all if planned.record_id]
     assert len(set(replaced)) == len(replaced)
@@ -162,10 +168,48 @@ def test_a_text_that_comes_again_is_not_read_again(
     assert embedder.texts_read == 4
 
 
+@pytest.mark.parametrize("keys", [("", ""), ("k", ""), ("", "k")])
+def test_a_replacement_reads_only_texts_that_no_record_has(
+    library: Library, collection: Collection, embedder: HashEmbedder, keys: tuple[str, str]
+) -> None:
+    """Also the windows of a long one, and where no key says which record it was that changed."""
+    sentences = [f"Sentence {number} of so many, all of one length." for number in range(100)]
+    old = RecordDraft("q", " ".join(sentences), ("index", "left"), key=keys[0])
+    library.add_records(collection, [RecordDraft("other"), old, RecordDraft("same")])
+    changed = RecordDraft("q", " ".join([*sentences, "Changed."]), ("index", "other", "new"), key=keys[1])
+    dataset = library.bound_dataset(collection.dataset_id)
+    before = library.store.passages_of([one.id for one in library.store.list_records(collection.id)])
+    texts = {passage.text for passages in before.values() for passage in passages}
+    embedder.texts_read = 0
+    library.models = Models(embedder)
+
+    replacement = Replacement(library.store.known_records(collection.id), library.store.passages_of)
+    plan = replacement.find_alike(library.cut(replacement.plan([changed, RecordDraft("same")]), dataset))
+    prepared = library.embed(plan, dataset)
+    windows = [passage.text for passage in prepared.embedded[0].passages]
+    assert len(windows) > 4
+    assert set(windows) - texts == {windows[-4], "new"}
+    assert embedder.texts_read == prepared.texts_read == 2
+    wanted = embedder.embed_passages(windows).astype(np.float16)
+    assert np.array_equal(prepared.embedded[0].embeddings, wanted)
+    result = library.commit(collection, join([prepared], replacement.gone))
+    assert (len(result.added), result.removed) == (1, 2)
+    assert quotes(library, collection, "left") == []
+    assert library.verify().is_clean
+
+
+def test_texts_are_looked_for_only_for_drafts_that_are_new_to_a_collection() -> None:
+    same, changed = RecordDraft("a"), RecordDraft("b2", key="2")
+    replacement = Replacement([known(same, "r1"), known(RecordDraft("b", key="2"), "r2")], no_passages)
+    plan = replacement.plan([same, changed])
+    assert replacement.find_alike(plan) == plan
+    assert Replacement([], no_passages).find_alike(plan) == plan
+
+
 def test_a_replacement_in_parts_is_one_step(library: Library, collection: Collection) -> None:
     library.add_records(collection, [RecordDraft(f"old {n}") for n in range(5)])
     wanted = [RecordDraft("old 0"), *(RecordDraft(f"new {n}") for n in range(4))]
-    replacement = Replacement(library.store.known_records(collection.id))
+    replacement = Replacement(library.store.known_records(collection.id), library.store.passages_of)
     halves = [
         library.embed(replacement.plan(part), library.bound_dataset(collection.dataset_id))
         for part in (wanted[:2], wanted[2:])

@@ -220,7 +220,8 @@ class LibraryMachine(RuleBasedStateMachine):
             draft.content_hash: id_ for id_, (one, draft) in self.records.items() if one.id == collection.id
         }
         wanted = {draft.content_hash: draft for draft in reversed(batch)}
-        replacement = Replacement(self.library.store.known_records(collection.id))
+        store = self.library.store
+        replacement = Replacement(store.known_records(collection.id), store.passages_of)
         plan = replacement.plan(batch)
         assert {planned.draft.content_hash for planned in plan.planned} == wanted.keys() - held.keys()
         prepared = join(

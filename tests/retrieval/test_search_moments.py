@@ -70,9 +70,10 @@ def upsert(library: Library, collection: Collection, drafts: Sequence[RecordDraf
 
 def replace(library: Library, collection: Collection, drafts: Sequence[RecordDraft]) -> None:
     """As an import in the mode of that name does: records go, and others come."""
-    replacement = Replacement(library.store.known_records(collection.id))
+    replacement = Replacement(library.store.known_records(collection.id), library.store.passages_of)
+    dataset = library.bound_dataset(collection.dataset_id)
     plan = replacement.plan([RecordDraft(one.q, one.a, one.indexes) for one in drafts])
-    prepared = library.embed(plan, library.bound_dataset(collection.dataset_id))
+    prepared = library.embed(replacement.find_alike(library.cut(plan, dataset)), dataset)
     library.commit(collection, join([prepared], replacement.gone))
 
 

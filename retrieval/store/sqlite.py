@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from retrieval.batched import batched
 from retrieval.errors import (
     CollectionNotFound,
     DatasetNotFound,
-    InvalidRequest,
     NameTaken,
     RecordNotFound,
     StoreUnavailable,
@@ -41,9 +39,9 @@ from retrieval.store.folders import (
     check_is_empty,
 )
 from retrieval.store.schema import MIGRATIONS
+from retrieval.store.sqlite_connections import Connections
 from retrieval.store.sqlite_pages import (
     collection_keys,
-    contains,
     counts_of_records,
     document_seqs,
     ids_below,
@@ -66,9 +64,6 @@ from retrieval.types import (
     new_id,
     now,
 )
-
-BUSY_TIMEOUT_S = 60.0
-"""How long a write waits for another process's."""
 
 MAX_VARIABLES = 500
 """Values in one statement; every SQLite build takes as many."""
@@ -100,23 +95,16 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._connections: WeakSet[_OwnConnection] = WeakSet()
-        self._registering = threading.Lock()
-        self._using = threading.Condition()
-        self._users = 0
+        self._connections = Connections(path)
         self._writing = threading.RLock()
-        self._is_closed = False
         try:
-            with self._translated():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._connection().execute("PRAGMA journal_mode = WAL")
+            self._rows("PRAGMA journal_mode = WAL")
             self._migrate()
         except BaseException:
             self.close()
             raise
 
-    # Connections and transactions
+    # Transactions
 
     def _migrate(self) -> None:
         if self._rows("PRAGMA user_version")[0][0] == len(MIGRATIONS):
@@ -132,42 +120,10 @@ class SqliteStore:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's own."""
-        if self._is_closed:
-            raise StoreUnavailable(f"the database {self._path} was closed: open the library again")
-        if not hasattr(self._local, "connection"):
-            own = _OwnConnection(self._path)
-            with self._registering:
-                self._connections.add(own)
-            self._local.connection = own
-        kept: _OwnConnection = self._local.connection
-        return kept.db
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The body may use connections: they are not closed meanwhile, and their errors become ours."""
-        with self._using:
-            self._users += 1
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(
-                f"the database {self._path} cannot be used ({error}): check that the disk has space, that the "
-                "file may be written, and that it is a quotebase database"
-            ) from error
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"a text is not valid Unicode ({error.reason}): give it in UTF-8") from error
-        finally:
-            with self._using:
-                self._users -= 1
-                self._using.notify_all()
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, and on disk when it ends."""
-        with self._translated(), self._writing:
-            db = self._connection()
+        with self._connections as db, self._writing:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -178,16 +134,11 @@ class SqliteStore:
                 raise
 
     def _rows(self, sql: str, *values: object) -> list[Row]:
-        with self._translated():
-            return self._connection().execute(sql, values).fetchall()
+        with self._connections as db:
+            return db.execute(sql, values).fetchall()
 
     def close(self) -> None:
-        with self._using:
-            self._is_closed = True
-            self._using.wait_for(lambda: self._users == 0)
-        with self._registering:
-            for own in self._connections:
-                own.db.close()
+        self._connections.close()
 
     # Datasets
 
@@ -379,8 +330,7 @@ class SqliteStore:
         return Page(tuple(map(_collection, rows)), total)
 
     def children_of(self, collection_id: str) -> list[str]:
-        with self._translated():
-            db = self._connection()
+        with self._connections as db:
             return ids_below(db, _collection_keys(db, collection_id)[0])
 
     def delete_collection(self, collection_id: str) -> None:
@@ -411,13 +361,12 @@ class SqliteStore:
         return Stored(tuple(records), to_block(rows, dim), np.array(removed, dtype=np.int64))
 
     def known_hashes(self, collection_id: str, hashes: AnyOf[bytes]) -> set[bytes]:
-        with self._translated():
-            key, _ = _collection_keys(self._connection(), collection_id)
-            return _known(self._connection(), key, hashes)
+        with self._connections as db:
+            key, _ = _collection_keys(db, collection_id)
+            return _known(db, key, hashes)
 
     def known_records(self, collection_id: str, keys: AnyOf[str] | None = None) -> list[KnownRecord]:
-        with self._translated():
-            db = self._connection()
+        with self._connections as db:
             key, _ = _collection_keys(db, collection_id)
             if keys is None:
                 rows = db.execute(f"{_KNOWN} WHERE collection_key = ?", (key,)).fetchall()
@@ -537,8 +486,8 @@ class SqliteStore:
         return self._count(f"records r {_OF_COLLECTION} WHERE d.id = ?", dataset_id)
 
     def count_records_in(self, collection_ids: Sequence[str]) -> dict[str, int]:
-        with self._translated():
-            found = counts_of_records(self._connection(), collection_ids)
+        with self._connections as db:
+            found = counts_of_records(db, collection_ids)
         return {collection_id: found.get(collection_id, 0) for collection_id in collection_ids}
 
     def count_passages(self, dataset_id: str, edition: int | None = None) -> int:
@@ -580,8 +529,7 @@ class SqliteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Statements that see one state."""
-        with self._translated():
-            db = self._connection()
+        with self._connections as db:
             db.execute("BEGIN")
             try:
                 yield db
@@ -685,20 +633,6 @@ class SqliteStore:
     def remove_orphans(self) -> int:
         # Foreign keys hold passages to records; a record is inserted with its passages or not at all.
         return 0
-
-
-class _OwnConnection:
-    """A thread's, closed with the store or when the thread has ended: threads come and go with imports."""
-
-    def __init__(self, path: Path) -> None:
-        self.db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("PRAGMA foreign_keys = ON")
-        self.db.create_function("contains", 2, contains, deterministic=True)
-
-    def __del__(self) -> None:
-        if hasattr(self, "db"):
-            self.db.close()
 
 
 def _take(db: sqlite3.Connection, count: int) -> int:

@@ -35,8 +35,8 @@ def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
 def test_every_commit_is_synced_to_a_write_ahead_log(store: SqliteStore, path: Path) -> None:
     assert execute(path, "PRAGMA journal_mode") == [("wal",)]
     full = 2
-    assert store._connection().execute("PRAGMA synchronous").fetchone() == (full,)
-    assert store._connection().execute("PRAGMA foreign_keys").fetchone() == (1,)
+    assert store._rows("PRAGMA synchronous") == [(full,)]
+    assert store._rows("PRAGMA foreign_keys") == [(1,)]
 
 
 class TestOpening:
@@ -147,11 +147,11 @@ def test_two_stores_on_one_file_see_what_the_other_wrote(path: Path) -> None:
 
 def test_threads_that_have_ended_leave_no_connection(store: SqliteStore) -> None:
     store.create_dataset("manuals", MODEL)
-    before = len(store._connections)
+    before = len(store._connections._all)
     for _ in range(20):
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(lambda _: len(store.list_datasets()), range(4))) == [1] * 4
-    assert len(store._connections) == before
+    assert len(store._connections._all) == before
 
 
 def test_a_file_of_the_version_before_is_brought_up(store: SqliteStore, path: Path, tmp_path: Path) -> None:

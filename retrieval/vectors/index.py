@@ -10,6 +10,7 @@ graph. Sealing is for an index that nobody else uses: the sealed copy then takes
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -157,20 +158,22 @@ class VectorIndex:
                 f"queries of shape {queries.shape} cannot search an index of {self.dim} dimensions"
             )
         with self._lock.reading():
-            return [self._search_one(query, top_k, np.float32(similarity), collections) for query in queries]
+            # As exact as scores are.
+            least = float(np.float32(similarity))
+            return [self._search_one(query, top_k, least, collections) for query in queries]
 
     def _search_one(
-        self, query: Query, top_k: int, similarity: np.float32, collections: CollectionFilter | None
+        self, query: Query, top_k: int, similarity: float, collections: CollectionFilter | None
     ) -> list[Hit]:
-        hits = [
-            hit
+        lists = [
+            _hits(part, query, top_k, similarity, collections)
             for part in (self._sealed, self._flat)
             if len(part)
-            for hit in _hits(part, query, top_k, similarity, collections)
         ]
+        if len(lists) < 2:
+            return lists[0] if lists else []
         # Each list is in order, so that this is a merge.
-        hits.sort(key=lambda hit: (-hit.score, hit.passage_id))
-        return hits[:top_k]
+        return sorted(chain(*lists), key=lambda hit: (-hit.score, hit.passage_id))[:top_k]
 
     def seal(self, on_step: OnStep = lambda done, total: None) -> None:
         """Put everything into the sealed part, with a graph if it is large enough for one.
@@ -231,12 +234,11 @@ class VectorIndex:
 
 
 def _hits(
-    part: Part, query: Query, top_k: int, similarity: np.float32, collections: CollectionFilter | None
-) -> Iterator[Hit]:
+    part: Part, query: Query, top_k: int, similarity: float, collections: CollectionFilter | None
+) -> list[Hit]:
     found = part.search(query, top_k, collections)
-    count = min(top_k, int(np.count_nonzero(found.scores >= similarity)))
-    ids = part.ids[found.positions[:count]]
-    return map(Hit, ids.tolist(), found.scores[:count].tolist())
+    ids, scores = part.ids[found.positions].tolist(), found.scores.tolist()
+    return [Hit(ids[place], score) for place, score in enumerate(scores[:top_k]) if score >= similarity]
 
 
 def _counted(blocks: Iterator[PassageBlock], total: int, on_step: OnStep) -> Iterator[PassageBlock]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class ReadWriteLock:
@@ -14,17 +14,8 @@ class ReadWriteLock:
         self._waiting_writers = 0
         self._is_writing = False
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        with self._state:
-            self._state.wait_for(lambda: not (self._is_writing or self._waiting_writers))
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._state:
-                self._readers -= 1
-                self._state.notify_all()
+    def reading(self) -> AbstractContextManager[None]:
+        return _Reading(self)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -42,3 +33,24 @@ class ReadWriteLock:
             with self._state:
                 self._is_writing = False
                 self._state.notify_all()
+
+
+class _Reading(AbstractContextManager[None]):
+    """Not a generator, as every search enters it."""
+
+    def __init__(self, lock: ReadWriteLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        lock = self._lock
+        with lock._state:
+            while lock._is_writing or lock._waiting_writers:
+                lock._state.wait()
+            lock._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        lock = self._lock
+        with lock._state:
+            lock._readers -= 1
+            if lock._waiting_writers:
+                lock._state.notify_all()

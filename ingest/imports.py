@@ -28,7 +28,7 @@ from retrieval.additions import Plan, Prepared, Replacement, join
 from retrieval.completion import Completion
 from retrieval.errors import InvalidRequest, QuotebaseError
 from retrieval.library import Library
-from retrieval.types import AddResult, Collection, Dataset, Embeddings, RecordDraft, StoredEmbeddings
+from retrieval.types import AddResult, Collection, Dataset, Embeddings, Passage, RecordDraft, StoredEmbeddings
 
 
 class Cancelled(Exception):
@@ -180,7 +180,12 @@ class _Run:
     def _replace(self, dataset: Dataset, collection: Collection, source: Source, rejects: Rejects) -> None:
         """Everything is embedded first, and kept; then the collection changes in one step."""
         store = self._library.store
-        replacement = Replacement(store.known_records(collection.id), store.passages_of)
+
+        def passages_of(record_ids: Sequence[str]) -> Mapping[str, Sequence[Passage]]:
+            self._stop_if_cancelled()
+            return store.passages_of(record_ids)
+
+        replacement = Replacement(store.known_records(collection.id), passages_of)
         staged = Staged(store, self._progress.job.id, dataset.model)
         parts: list[Prepared] = []
 

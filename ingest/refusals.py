@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from ingest.mapping import RowProblem
-from retrieval.additions import Plan, Prepared, join
+from retrieval.additions import Plan, Planned, Prepared, join
 from retrieval.errors import EmbedderUnavailable
 from retrieval.library import Library
 from retrieval.types import Dataset, StoredEmbeddings
@@ -51,11 +50,10 @@ class Refusals:
             self._check()
             with suppress(EmbedderUnavailable):
                 return self._library.embed(plan, self._dataset, self._known)
-        rows = (replace(plan, given=1, planned=(planned,), gone=()) for planned in plan.planned)
-        parts = [part for row in rows if (part := self._embed_row(row))]
+        parts = [part for planned in plan.planned if (part := self._embed_row(planned))]
         return join(parts, plan.gone)
 
-    def _embed_row(self, row: Plan) -> Prepared | None:
+    def _embed_row(self, planned: Planned) -> Prepared | None:
         """``None`` if it is the row that the model refuses.
 
         Raises:
@@ -64,12 +62,11 @@ class Refusals:
         self._check()
         for _ in range(2):
             try:
-                return self._library.embed(row, self._dataset, self._known)
+                return self._library.embed(Plan(1, (planned,)), self._dataset, self._known)
             except EmbedderUnavailable as error:
                 self._probe(error)
                 reason = f"the model refuses it: {error}"
-        (refused,) = row.planned
-        self.rows[refused.draft.content_hash] = RowProblem(0, "", reason)
+        self.rows[planned.draft.content_hash] = RowProblem(0, "", reason)
         return None
 
     def _probe(self, refusal: EmbedderUnavailable) -> None:

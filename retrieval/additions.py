@@ -16,7 +16,7 @@ from retrieval.passages import custom_texts
 from retrieval.store import KnownRecord
 from retrieval.types import EmbeddedDraft, ModelBinding, Passage, PassageDraft, Record, RecordDraft
 
-ASKED_AT_ONCE = 1000
+ASKED_AT_ONCE = 256
 """Records whose passages are read together."""
 
 
@@ -25,12 +25,16 @@ class Planned:
     """A draft that has to be stored, and the id of the record it replaces, if it replaces one.
 
     ``passages`` are empty, and ``tokens`` not counted, until it is cut for the model.
+
+    Args:
+        alike: records that have some of its texts, and so their embeddings.
     """
 
     draft: RecordDraft
     record_id: str | None = None
     passages: tuple[PassageDraft, ...] = ()
     tokens: int = 0
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,6 @@ class Plan:
     planned: tuple[Planned, ...]
     gone: tuple[str, ...] = ()
     """Records to delete in the same step."""
-    alike: tuple[str, ...] = ()
-    """Records that have some of its texts, and so their embeddings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,13 @@ class Replacement:
 
     def find_alike(self, plan: Plan) -> Plan:
         """A plan that is cut, with the records that have texts of its new drafts."""
-        new = [passage for one in plan.planned if one.record_id is None for passage in one.passages]
-        alike = {record_id for one in new if (record_id := self._owners.get(hash(one.text)))}
-        return replace(plan, alike=tuple(alike))
+        return replace(
+            plan, planned=tuple(one if one.record_id else self._with_alike(one) for one in plan.planned)
+        )
+
+    def _with_alike(self, new: Planned) -> Planned:
+        owners = {self._owners.get(hash(passage.text)) for passage in new.passages} - {None}
+        return replace(new, alike=tuple(owner for owner in owners if owner)) if owners else new
 
     @cached_property
     def _owners(self) -> dict[int, str]:

@@ -349,8 +349,8 @@ class Library:
             EmbedderUnavailable, StoreUnavailable, ModelMismatch
         """
         model = self.models.of(dataset)
-        there = (*plan.alike, *(planned.record_id for planned in plan.planned if planned.record_id))
-        known = {**(known or {}), **(self._known_embeddings(dataset, there) if there else {})}
+        there = {record_id for one in plan.planned for record_id in (one.record_id, *one.alike) if record_id}
+        known = {**(known or {}), **(self._known_embeddings(dataset, tuple(there)) if there else {})}
         planned = self.cut(plan, dataset).planned
         texts = [passage.text for one in planned for passage in one.passages]
         rows, texts_read = model.passages.embed(texts, known)

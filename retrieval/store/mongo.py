@@ -1,6 +1,7 @@
 """The store in a MongoDB database. Needs no transactions, so a single server will do."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -363,10 +364,10 @@ class MongoStore:
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
         fields = ("record", "text", "is_default", "start")
-        passages: dict[str, tuple[Passage, ...]] = {}
+        passages: defaultdict[str, list[Passage]] = defaultdict(list)
         for doc in self._searched(record_ids, *fields):
-            passages[doc["record"]] = (*passages.get(doc["record"], ()), docs.to_passage(doc))
-        return passages
+            passages[doc["record"]].append(docs.to_passage(doc))
+        return {record_id: tuple(found) for record_id, found in passages.items()}
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
         """Some 400,000 at once: their ids have to fit into one document."""

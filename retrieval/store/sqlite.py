@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -452,11 +453,10 @@ class SqliteStore:
             JOIN passages p ON p.record_key = r.key WHERE r.id IN {_GIVEN} AND {_SEARCHED} ORDER BY p.id""",
             json.dumps(list(record_ids)),
         )
-        passages: dict[str, tuple[Passage, ...]] = {}
+        passages: defaultdict[str, list[Passage]] = defaultdict(list)
         for record_id, passage_id, text, is_default, start in rows:
-            passage = Passage(passage_id, text, bool(is_default), start)
-            passages[record_id] = (*passages.get(record_id, ()), passage)
-        return passages
+            passages[record_id].append(Passage(passage_id, text, bool(is_default), start))
+        return {record_id: tuple(found) for record_id, found in passages.items()}
 
     def delete_records(self, record_ids: Sequence[str]) -> list[int]:
         with self._transaction() as db:

@@ -34,24 +34,29 @@ class Connections(AbstractContextManager[sqlite3.Connection]):
         self._state = threading.Condition()
         self._users = 0
         self._is_closed = False
+        try:
+            # Here and not for each connection: a folder that is gone must not come back as an empty one.
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def __enter__(self) -> sqlite3.Connection:
         with self._state:
             if self._is_closed:
                 raise StoreUnavailable(f"the database {self._path} was closed: open the library again")
             self._users += 1
-        own: _OwnConnection | None = getattr(self._own, "connection", None)
         try:
+            own: _OwnConnection | None = getattr(self._own, "connection", None)
             return (own or self._opened()).db
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
 
     def _opened(self) -> "_OwnConnection":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        own = self._own.connection = _OwnConnection(self._path)
+        own = _OwnConnection(self._path)
         with self._state:
             self._all.add(own)
+        self._own.connection = own
         return own
 
     def __exit__(
@@ -62,12 +67,15 @@ class Connections(AbstractContextManager[sqlite3.Connection]):
             if self._is_closed:
                 self._state.notify_all()
         if isinstance(error, sqlite3.Error | OSError):
-            raise StoreUnavailable(
-                f"the database {self._path} cannot be used ({error}): check that the disk has space, that the "
-                "file may be written, and that it is a quotebase database"
-            ) from error
+            raise self._unusable(error) from error
         if isinstance(error, UnicodeEncodeError):
             raise InvalidRequest(f"a text is not valid Unicode ({error.reason}): give it in UTF-8") from error
+
+    def _unusable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the database {self._path} cannot be used ({error}): check that the disk has space, that the "
+            "file may be written, and that it is a quotebase database"
+        )
 
     def close(self) -> None:
         """As soon as nobody uses any of them; whoever wants to from now on is refused."""

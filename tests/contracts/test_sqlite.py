@@ -154,6 +154,19 @@ def test_threads_that_have_ended_leave_no_connection(store: SqliteStore) -> None
     assert len(store._connections._all) == before
 
 
+def test_a_folder_that_is_gone_does_not_come_back_empty(tmp_path: Path) -> None:
+    """Nor does a thread keep to what was made anew when the folder is there again."""
+    folder, away = tmp_path / "there", tmp_path / "away"
+    with closing(SqliteStore(folder / "store.sqlite")) as store, ThreadPoolExecutor(1) as pool:
+        dataset = store.create_dataset("manuals", MODEL)
+        folder.rename(away)
+        with pytest.raises(StoreUnavailable):
+            pool.submit(store.list_datasets).result()
+        assert not folder.exists()
+        away.rename(folder)
+        assert pool.submit(store.list_datasets).result() == [dataset]
+
+
 def test_a_file_of_the_version_before_is_brought_up(store: SqliteStore, path: Path, tmp_path: Path) -> None:
     """Records from before they had a key, a title and metadata."""
     old = tmp_path / "old.sqlite"

@@ -36,7 +36,7 @@ from retrieval.errors import (
 from retrieval.library import Library, lock_directory
 from retrieval.store import Stored
 from retrieval.store.sqlite import SqliteStore
-from retrieval.types import Collection, Dataset, EmbeddedDraft, SearchRequest, VerifyReport
+from retrieval.types import Collection, Dataset, EmbeddedDraft, SearchRequest, StoredEmbeddings, VerifyReport
 from tests.doubles import GridEmbedder
 from tests.ingest.importing import (
     NotingEmbedder,
@@ -562,13 +562,23 @@ def test_replace_reads_no_text_that_is_there(
     rows = [(f"q{n}", f"a{n}", f"index {n}") for n in range(3 * B)]
     run(library, dataset, write_csv(file, rows, ("q", "a", "indexes")))
     del embedder.read[:]
-    changed = [(q, f"{a} changed", index) for q, a, index in rows[: B + 1]]
-    write_csv(file, [*changed, ("poison", "", ""), *rows[B + 1 :]], ("q", "a", "indexes"))
+    changed = [(q, f"{a} changed", index) for q, a, index in rows[: B - 1]]
+    write_csv(file, [*changed, ("poison", "", ""), *rows[B - 1 :]], ("q", "a", "indexes"))
     with library_again(library, embedder) as library:
         embedder.before = refuse("poison")
+        asked: list[int] = []
+        embeddings_of = library.store.embeddings_of
+
+        def note(record_ids: Sequence[str]) -> dict[str, StoredEmbeddings]:
+            asked.append(len(record_ids))
+            return embeddings_of(record_ids)
+
+        library.store.embeddings_of = note  # type: ignore[method-assign]
         report = run(library, dataset, file, "replace")
+        # All of a batch together, as often as it is tried; then each row for itself, with what is alike to it alone.
+        assert asked == [B - 1] * (1 + len(WAITS_S)) + [1] * (B - 1)
         assert [text for text in embedder.read if text != "quotebase"] == [f"{q}\n{a}" for q, a, _ in changed]
-        assert (report.added, report.removed, report.rejected, report.embedded) == (B + 1, B + 1, 1, B + 1)
+        assert (report.added, report.removed, report.rejected, report.embedded) == (B - 1, B - 1, 1, B - 1)
         assert library.verify().is_clean
 
 

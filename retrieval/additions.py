@@ -159,8 +159,8 @@ class Replacement:
         )
 
     def _with_alike(self, new: Planned) -> Planned:
-        owners = {self._owners.get(hash(passage.text)) for passage in new.passages} - {None}
-        return replace(new, alike=tuple(owner for owner in owners if owner)) if owners else new
+        found = (self._owners.get(hash(passage.text)) for passage in new.passages)
+        return replace(new, alike=tuple({record_id for record_id in found if record_id}))
 
     @cached_property
     def _owners(self) -> dict[int, str]:

@@ -237,8 +237,8 @@ def _hits(
     part: Part, query: Query, top_k: int, similarity: float, collections: CollectionFilter | None
 ) -> list[Hit]:
     found = part.search(query, top_k, collections)
-    ids, scores = part.ids[found.positions].tolist(), found.scores.tolist()
-    return [Hit(ids[place], score) for place, score in enumerate(scores[:top_k]) if score >= similarity]
+    hits = zip(part.ids[found.positions].tolist(), found.scores.tolist(), strict=True)
+    return [Hit(passage_id, score) for passage_id, score in hits if score >= similarity]
 
 
 def _counted(blocks: Iterator[PassageBlock], total: int, on_step: OnStep) -> Iterator[PassageBlock]:

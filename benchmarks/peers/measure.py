@@ -8,7 +8,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -65,15 +65,15 @@ def measure_peers(
     cache_dir: Path,
     is_quick: bool,
     say: Say,
-) -> list[dict[str, Any]]:
-    """A report for each part: vectors with texts, texts to be embedded, quality on labelled sets."""
+) -> Iterator[dict[str, Any]]:
+    """A report for each part, as soon as it is made: vectors with texts, texts to be embedded, quality on labelled sets."""
     bench = Bench(embedder, cache_dir, is_quick, say)
     measures: Mapping[Part, Callable[[], dict[str, Any]]] = {
         "vectors": lambda: bench.vectors(bulk),
         "texts": lambda: bench.texts(bulk),
         "quality": lambda: bench.quality(labelled),
     }
-    return [measures[part]() for part in get_args(Part) if part in parts]
+    return (measures[part]() for part in get_args(Part) if part in parts)
 
 
 class Bench:

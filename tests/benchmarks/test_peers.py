@@ -25,13 +25,16 @@ from benchmarks.peers.measure import (
     OWN,
     TEXT_PEERS,
     VECTOR_PEERS,
+    Bench,
     distinct,
     draw,
+    measure_peers,
     to_run,
     write_questions,
     write_table,
     write_vectors,
 )
+from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.types import RecordDraft
 
 DIM = 16
@@ -191,6 +194,21 @@ def test_every_package_of_a_peer_is_pinned(module: str) -> None:
 
     assert [line for line in lines if "==" not in line.split(";")[0]] == []
     assert len(peer.versions.split(", ")) == len(peer.packages)
+
+
+def test_a_report_is_there_before_the_next_part_is_measured(
+    monkeypatch: pytest.MonkeyPatch, bundled: BundledEmbedder
+) -> None:
+    def fail(bench: Bench, bulk: Path) -> dict[str, Any]:
+        raise OSError(f"no {bulk}")
+
+    monkeypatch.setattr(Bench, "vectors", lambda bench, bulk: {"passages": 3})
+    monkeypatch.setattr(Bench, "texts", fail)
+    here = Path()
+    reports = measure_peers(["texts", "vectors"], here, [], bundled, here, True, print)
+    assert next(reports) == {"passages": 3}
+    with pytest.raises(OSError, match=r"no \."):
+        next(reports)
 
 
 def test_repeats_are_left_out() -> None:

@@ -27,6 +27,7 @@ from retrieval.batched import batched
 from retrieval.library import Library
 from retrieval.tokens import count_tokens
 from retrieval.types import (
+    MAX_LIMIT,
     Collection,
     CollectionFilter,
     Dataset,
@@ -36,6 +37,7 @@ from retrieval.types import (
     ModelBinding,
     PassageIds,
     RecordDraft,
+    SearchRequest,
     StoredEmbeddings,
 )
 from retrieval.vectors.index import VectorIndex
@@ -155,7 +157,12 @@ def measure_vectors(
 
 
 def _measure_size(bench: Bench, library: Library, size: int) -> dict[str, Any]:
-    index = library.load_index(bench.dataset(library).id)
+    dataset = bench.dataset(library)
+    for question in bench.corpus.questions:
+        library.search(SearchRequest(question, (dataset.id,), limit=MAX_LIMIT))
+    # The effort of walks is found anew by what was asked.
+    library.settle()
+    index = library.load_index(dataset.id)
     (true,) = _truth(bench, size)
     ids = _ids(index)
     timed = time_each(lambda query: index.search(query[np.newaxis], TOP_K)[0], bench.corpus.queries)

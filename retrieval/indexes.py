@@ -1,4 +1,4 @@
-"""The vector indexes of a library: loaded when first used, kept in step with the store, folded, read in, saved.
+"""The vector indexes of a library: loaded when first used, kept in step with the store, folded, read in, tried, saved.
 
     store → (snapshot, then what came after it) → index → searches
               ↑                                    │ when its flat part or its removed share has grown
@@ -21,11 +21,24 @@ from retrieval.background import Background, Stopped
 from retrieval.errors import DatasetNotFound, StoreUnavailable
 from retrieval.failing import Failing
 from retrieval.store import Store, dataset_of_index, drain
-from retrieval.types import Changes, Dataset, IndexDifferences, IndexStatus, PassageBlock, PassageIds
+from retrieval.types import (
+    Changes,
+    CollectionFilter,
+    Dataset,
+    Embeddings,
+    Hit,
+    IndexDifferences,
+    IndexStatus,
+    PassageBlock,
+    PassageIds,
+)
+from retrieval.vectors.asked import Asked
+from retrieval.vectors.calibration import ENOUGH
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorIndex
 from retrieval.vectors.snapshot import (
     check_snapshot,
     load_snapshot,
+    note_effort,
     read_manifest,
     remove_snapshot,
     save_snapshot,
@@ -65,6 +78,9 @@ class _Slot:
     """Counts how often the index was discarded: a copy made before must not take its place."""
     folding: float | None = None
     """The share that is done of the fold under way."""
+    asked: Asked = field(default_factory=Asked)
+    is_tried: bool = False
+    """Whether the effort of the graph was found with what was asked."""
 
 
 class Indexes:
@@ -118,6 +134,25 @@ class Indexes:
         if index.is_fold_due or index.is_slow_in_file:
             self._folds.put(name)
         self._keep_to_memory(name)
+
+    def search(
+        self,
+        dataset: Dataset,
+        question: str,
+        query: Embeddings,
+        top_k: int,
+        similarity: float,
+        collections: CollectionFilter | None,
+    ) -> list[Hit]:
+        """What :meth:`VectorIndex.search` finds for a question, whose embedding (1, dim) is ``query``.
+
+        It is remembered, and once there are enough of them the effort of a graph is found with them.
+        """
+        index = self.get(dataset)
+        slot = self._slot(dataset.index_name)
+        if index.has_graph and slot.asked.note(question, query):
+            self._folds.put(dataset.index_name)
+        return index.search(query, top_k, similarity, collections)[0]
 
     def refresh(self, dataset: Dataset) -> None:
         """Load the index or bring it up to date, where changes were not published to it."""
@@ -240,6 +275,7 @@ class Indexes:
         slot = self._slot(name)
         with slot.lock:
             slot.index, slot.saved_watermark = None, 0
+            slot.asked, slot.is_tried = Asked(), False
             with slot.files:
                 slot.version += 1
                 remove_snapshot(self._path(name))
@@ -247,7 +283,10 @@ class Indexes:
     # Folding
 
     def _fold(self, name: str) -> None:
-        """What the background does with an index: fold one that is due, read in one that is slow in its file."""
+        """What the background does with an index: fold one that is due, read in one that is slow in its file.
+
+        And try its graph with what was asked.
+        """
         index = self._slot(name).index
         if index is None:
             return
@@ -259,6 +298,7 @@ class Indexes:
                 )
             else:
                 self._read_in(dataset)
+            self._try_with_asked(dataset)
 
     def _read_in(self, dataset: Dataset) -> None:
         """Let a copy in memory take the place of an index that is slow in its file."""
@@ -275,6 +315,22 @@ class Indexes:
             elif slot.version == version:
                 # What is mapped from files that cannot be read is not to be trusted either.
                 self.discard(dataset.index_name)
+
+    def _try_with_asked(self, dataset: Dataset) -> None:
+        """Find the effort of a graph with what was asked, if it was not yet, and there is enough."""
+        slot = self._slot(dataset.index_name)
+        with slot.remaking:
+            version, index = slot.version, slot.index
+            if index is None or not index.has_graph or slot.is_tried or not slot.asked.is_enough:
+                return
+            effort = index.find_effort(slot.asked.queries(), lambda: self._folds.check(0, 1))
+            slot.is_tried = True
+            with slot.files:
+                if slot.version == version:
+                    try:
+                        note_effort(self._path(dataset.index_name), effort)
+                    except OSError as error:
+                        _warn_not_written(self._path(dataset.index_name), error)
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
         """Make the index again from the store, while the old one goes on being searched.
@@ -307,7 +363,9 @@ class Indexes:
             try:
                 note_step(0, 1)
                 copy = self._catch_up(dataset, begin(), note_step)
-                copy.seal(note_step)
+                asked = slot.asked.queries()
+                copy.seal(note_step, asked)
+                slot.is_tried = len(asked) >= ENOUGH
                 self._store_snapshot(dataset, slot, copy, version)
                 self._put_in_place(dataset, slot, copy, version)
             finally:
@@ -335,7 +393,7 @@ class Indexes:
         self._keep_to_memory(dataset.index_name)
 
     def settle(self) -> None:
-        """Wait until no index is due for a fold, or to be read in."""
+        """Wait until no index is due for a fold, to be read in, or to be tried."""
         self._folds.settle()
 
     # Memory and files

@@ -1,10 +1,11 @@
 """quotebase itself, asked by the same lines as the others, through ``retrieval.library.Library``.
 
-Everything as it comes: the vector index calibrates itself to a recall of 98 %, so there is nothing to set.
-With vectors a search is whole but for the model: the question's known embedding is handed over, records are
-read from SQLite, repeats dropped, tokens counted. With texts a CSV file is imported as by `quotebase ingest`, the
-bundled model runs on OpenVINO, in bf16 where the processor has it. Threads: as many as it takes. Each
-batch is on disk (fsync) before it counts as added; a kill loses nothing that was acknowledged.
+Everything as it comes, there is nothing to set: the vector index calibrates itself to a recall of 98 %, first by
+questions made of its passages, and in the background by those that it was asked, once they are 1,000. By default is
+before that, for the recall is after it. With vectors a search is whole but for the model: the question's known
+embedding is handed over, records are read from SQLite, repeats dropped, tokens counted. With texts a CSV file is
+imported as by `quotebase ingest`, the bundled model runs on OpenVINO, in bf16 where the processor has it. Threads: as
+many as it takes. Each batch is on disk (fsync) before it counts as added; a kill loses nothing that was acknowledged.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from ingest.imports import import_file
 from retrieval.embedding.bundled import BundledEmbedder
 from retrieval.library import Library
 from retrieval.types import MAX_LIMIT, ModelBinding, RecordDraft, SearchRequest
+from retrieval.vectors.calibration import ENOUGH
 
 BATCH = 5_000
 
 
 class QuotebaseVectors:
     returns = "records, scores, tokens"
-    settings: Sequence[Setting] = ()
+    settings: Sequence[Setting] = ({"after questions": ENOUGH},)
     server = None
 
     def __init__(self, job: Job) -> None:
@@ -47,7 +49,7 @@ class QuotebaseVectors:
         return [self._rows[quote.record.id] for quote in self._library.search(request).quotes]
 
     def use(self, setting: Setting) -> None:
-        raise AssertionError("there are no settings")
+        self._library.settle()
 
     def count(self) -> int:
         return self._library.index_status(self._dataset.id).passages

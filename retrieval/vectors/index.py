@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval.errors import ModelMismatch
 from retrieval.types import Changes, CollectionFilter, Embeddings, Hit, PassageBlock, PassageIds
-from retrieval.vectors.calibration import find_effort
+from retrieval.vectors.calibration import NONE_ASKED, find_effort
 from retrieval.vectors.codes import BLOCK, Codes, Query, with_graph
 from retrieval.vectors.locking import ReadWriteLock
 from retrieval.vectors.part import Part
@@ -135,8 +135,8 @@ class VectorIndex:
     ) -> list[list[Hit]]:
         """Find the passages most similar to each query.
 
-        Exact while there is no graph. With one, the sealed part is walked with an effort at which
-        sample queries found 98 % of their true ten best (:mod:`.calibration`); where a scan costs
+        Exact while there is no graph. With one, the sealed part is walked with an effort at which the
+        questions that were asked found 98 % of their true ten best (:mod:`.calibration`); where a scan costs
         less, as under a filter that lets little through, and where a walk does not find ``top_k``,
         it is scanned. (Less effort for queries that look easy, and more for the others, was tried:
         at equal recall it saves nothing.)
@@ -175,24 +175,31 @@ class VectorIndex:
         # Each list is in order, so that this is a merge.
         return sorted(chain(*lists), key=lambda hit: (-hit.score, hit.passage_id))[:top_k]
 
-    def seal(self, on_step: OnStep = lambda done, total: None) -> None:
+    def seal(self, on_step: OnStep = lambda done, total: None, asked: Embeddings = NONE_ASKED) -> None:
         """Put everything into the sealed part, with a graph if it is large enough for one.
 
         For an index that no other thread uses. A graph that has not lost much takes in the flat
-        part; else a new one is made.
+        part; else a new one is made. ``asked`` are questions to find its effort with.
         """
-        if len(self) <= self._policy.exact_limit:
+        total = len(self)
+        if total <= self._policy.exact_limit:
             self._sealed = self._gather(Part(Codes(self.dim)), on_step)
         elif self.has_graph and self._sealed.removed < self._policy.removed_share * len(self._sealed.ids):
-            for block in _counted(self._flat.blocks(BLOCK), len(self._flat), on_step):
+            total = len(self._flat)
+            for block in _counted(self._flat.blocks(BLOCK), total, on_step):
                 self._sealed.append(block)
         else:
             self._sealed = self._gather(Part(with_graph(self.dim)), on_step)
         self._flat = Part(Codes(self.dim))
         if self.has_graph:
-            self._sealed.codes.effort = find_effort(self._sealed.codes)
+            self.find_effort(asked, lambda: on_step(total, total))
             self._sealed.arrange()
         self._sealed.codes.rest()
+
+    def find_effort(self, asked: Embeddings, check: Callable[[], None] = lambda: None) -> int:
+        """Find the effort of the graph with questions, (n, dim), beside searches. Raises what ``check`` does."""
+        effort = self._sealed.codes.effort = find_effort(self._sealed.codes, asked, check)
+        return effort
 
     def exact_part(self) -> tuple[Part, int]:
         """A copy of everything in one part without a graph, and its watermark."""

@@ -22,6 +22,7 @@ from retrieval.types import (
     Collection,
     Dataset,
     EmbeddedDraft,
+    Embeddings,
     Hit,
     IndexDifferences,
     ModelBinding,
@@ -29,6 +30,8 @@ from retrieval.types import (
     RecordDraft,
     StoredEmbeddings,
 )
+from retrieval.vectors.calibration import ENOUGH
+from retrieval.vectors.codes import Codes
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, VectorIndex
 from retrieval.vectors.snapshot import MANIFEST, save_snapshot
 from tests.oracle import assert_as_near, nearest
@@ -709,6 +712,147 @@ def test_a_fold_that_fails_hangs_nobody_and_later_ones_run(
     assert_folded(world, dataset, 61)
 
 
+# Trying
+
+
+class Trials:
+    """In the place of the search for an effort, which has tests of its own: notes with what it is tried."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[float]] = []
+        self.on_check: Callable[[], None] = lambda: None
+
+    def find_effort(self, codes: Codes, asked: Embeddings, check: Callable[[], None]) -> int:
+        self.asked.append([float(row[0]) for row in asked])
+        self.on_check()
+        check()
+        return 64 + len(self.asked)
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    trials = Trials()
+    monkeypatch.setattr("retrieval.vectors.index.find_effort", trials.find_effort)
+    return trials
+
+
+def ask(world: World, dataset: Dataset, first: int, count: int) -> list[float]:
+    """As many questions, from that number on; the first components of their embeddings."""
+    queries = np.random.default_rng(first).normal(size=(count, DIM)).astype(np.float32)
+    for number, query in enumerate(queries, start=first):
+        world.indexes.search(dataset, f"question {number}", query[np.newaxis], 1, -1.0, None)
+    world.settle()
+    return [float(query[0]) for query in queries]
+
+
+def effort(world: World, dataset: Dataset) -> int:
+    return world.indexes.get(dataset).sealed.codes.effort
+
+
+def test_a_graph_is_tried_with_what_was_asked_once_it_is_enough(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    before = ask(world, dataset, 0, ENOUGH - 1)
+    ask(world, dataset, 0, ENOUGH - 1)
+    assert (trials.asked, effort(world, dataset)) == ([[]], 65)
+
+    before += ask(world, dataset, ENOUGH, 1)
+    assert (trials.asked, effort(world, dataset)) == ([[], before], 66)
+    assert_folded(world, dataset, 60)
+
+    ask(world, dataset, 2 * ENOUGH, 2 * ENOUGH)
+    assert len(trials.asked) == 2
+    world.restart()
+    assert effort(world, dataset) == 66
+
+
+def test_what_is_folded_next_is_tried_with_the_last_that_was_asked(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    ask(world, dataset, 0, ENOUGH)
+    last = ask(world, dataset, ENOUGH, ENOUGH)
+    world.add(collection, 5)
+    world.settle()
+    assert trials.asked[2:] == [last]
+    assert effort(world, dataset) == 67
+    world.indexes.rebuild(dataset)
+    assert trials.asked[3:] == [last]
+    world.restart()
+    assert effort(world, dataset) == 68
+
+
+def test_what_is_scanned_is_not_tried(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    world.add(collection, 20)
+    ask(world, dataset, 0, ENOUGH)
+    world.add(collection, 40)
+    world.settle()
+    assert trials.asked == [[]]
+
+
+def test_an_index_that_is_discarded_forgets_what_was_asked(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    ask(world, dataset, 0, ENOUGH)
+    world.discard(dataset)
+    world.indexes.get(dataset)
+    world.settle()
+    assert trials.asked[2:] == [[]]
+    again = ask(world, dataset, 0, ENOUGH)
+    assert trials.asked[3:] == [again]
+
+
+def test_closing_interrupts_a_trial(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    has_begun, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        has_begun.set()
+        assert may_go_on.wait(PATIENCE_S)
+
+    trials.on_check = hold
+    asking = world.pool.submit(ask, world, dataset, 0, ENOUGH)
+    assert has_begun.wait(PATIENCE_S)
+    closed = world.pool.submit(world.indexes.close)
+    # Nobody waits for a trial any more when the indexes are being closed.
+    asking.result(PATIENCE_S)
+    assert not closed.done()
+    may_go_on.set()
+    closed.result(PATIENCE_S)
+    world.indexes = world.fresh()
+    assert effort(world, dataset) == 65
+
+
+@pytest.mark.parametrize("is_discarded", [True, False])
+def test_an_effort_that_cannot_be_noted_is_used(
+    world: World,
+    dataset: Dataset,
+    collection: Collection,
+    trials: Trials,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_discarded: bool,
+) -> None:
+    def fail(folder: Path, effort: int) -> None:
+        raise OSError("the disk is full")
+
+    folded(world, dataset, collection)
+    monkeypatch.setattr("retrieval.indexes.note_effort", fail)
+    before = world.indexes.get(dataset)
+    if is_discarded:
+        trials.on_check = lambda: world.discard(dataset)
+    with caplog.at_level(logging.WARNING):
+        ask(world, dataset, 0, ENOUGH)
+    assert before.sealed.codes.effort == 66
+    assert ("the disk is full" in caplog.text) != is_discarded
+
+
 # Reading in
 
 
@@ -831,6 +975,8 @@ def test_a_rebuild_goes_on_beside_searches_and_changes(
     steps: list[tuple[int, int]] = []
 
     def look_on(done: int, total: int) -> None:
+        if steps[-1:] == [(done, total)]:
+            return
         steps.append((done, total))
         number = len(steps)
         world.beside(lambda: world.add(collection, 1))

@@ -32,14 +32,18 @@ from retrieval.types import (
     Changes,
     Collection,
     Dataset,
+    Embeddings,
     IndexDifferences,
     PassageBlock,
     RecordDraft,
     Score,
+    SearchMode,
     SearchRequest,
     SearchResult,
     VerifyReport,
 )
+from retrieval.vectors.calibration import ENOUGH
+from retrieval.vectors.codes import Codes
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, VectorIndex
 from retrieval.vectors.snapshot import save_snapshot
 from tests.doubles import DialEmbedder, GridEmbedder, HashEmbedder
@@ -563,6 +567,34 @@ def test_what_is_folded_is_found_as_before(tmp_path: Path) -> None:
         assert_holds_exactly(library, dataset, records)
         status = library.index_status(dataset.id)
         assert (status.passages, status.sealed, status.flat, status.has_graph) == (89, 89, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_tried"), [("embedding", True), ("mixedRecall", True), ("fullTextRecall", False)]
+)
+def test_what_was_asked_finds_the_effort_of_a_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: SearchMode, is_tried: bool
+) -> None:
+    tried: list[Embeddings] = []
+
+    def find_effort(codes: Codes, asked: Embeddings, check: Callable[[], None]) -> int:
+        tried.append(asked)
+        return 64
+
+    monkeypatch.setattr("retrieval.vectors.index.find_effort", find_effort)
+    with Library.open(tmp_path, GridEmbedder(), folds=FOLDS) as library:
+        dataset, collection = place_for_records(library)
+        add(library, collection, *(RecordDraft(f"q{number}") for number in range(60)))
+        library.load_index(dataset.id)
+        library.settle()
+        assert [len(asked) for asked in tried] == [0]
+        questions = [f"question {number}" for number in range(ENOUGH)]
+        for question in questions:
+            library.search(SearchRequest(question, (dataset.id,), mode=mode))
+        library.settle()
+        assert len(tried) == 1 + is_tried
+        if is_tried:
+            np.testing.assert_array_equal(tried[1], GridEmbedder().embed_queries(questions))
 
 
 def test_a_rebuilt_index_finds_the_same(tmp_path: Path) -> None:

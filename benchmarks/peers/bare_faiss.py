@@ -17,7 +17,7 @@ LINKS = 32
 
 class FaissVectors:
     returns = "rows, scores"
-    settings = tuple({"efSearch": effort} for effort in (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024))
+    settings = tuple({"efSearch": effort} for effort in (32, 48, 64, 96, 128, 192, 256, 320, 384, 512, 1024))
     server = None
 
     def __init__(self, job: Job) -> None:

@@ -23,7 +23,7 @@ COSINE = {"hnsw": {"space": "cosine"}}
 class ChromaVectors:
     returns = "ids, texts, distances"
     settings = tuple(
-        {"ef_search": effort} for effort in (100, 150, 200, 300, 400, 600, 800, 1000, 1200, 1600)
+        {"ef_search": effort} for effort in (100, 150, 200, 300, 400, 500, 600, 700, 800, 1000, 1200, 1600)
     )
     server = None
 

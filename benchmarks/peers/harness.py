@@ -30,7 +30,7 @@ ROUNDS = 3
 WARM_UP = 20
 LEAST_ASKED = 50
 BY_CHANCE = 0.002
-TRIED_WITH = 300
+TRIED_WITH = 1000
 """Questions by which the setting for the recall is found."""
 
 

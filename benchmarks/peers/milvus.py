@@ -17,7 +17,7 @@ BATCH = 1_000
 
 class MilvusVectors:
     returns = "rows, texts, distances"
-    settings = tuple({"ef": effort} for effort in (16, 32, 64, 96, 128, 192, 256, 512))
+    settings = tuple({"ef": effort} for effort in (16, 32, 64, 96, 128, 192, 256, 320, 384, 512))
     server = None
 
     def __init__(self, job: Job) -> None:

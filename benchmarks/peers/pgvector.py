@@ -22,7 +22,7 @@ NEAREST = "SELECT row, text, vector <=> %s AS distance FROM bulk ORDER BY distan
 class PostgresVectors:
     returns = "rows, texts, distances"
     settings = tuple(
-        {"ef_search": effort} for effort in (60, 80, 100, 150, 200, 300, 400, 600, 700, 800, 900, 1000)
+        {"ef_search": effort} for effort in (60, 80, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
     )
 
     def __init__(self, job: Job) -> None:

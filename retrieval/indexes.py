@@ -118,8 +118,8 @@ class Indexes:
         return index if index is not None else self._open(dataset, slot)
 
     def _slot(self, name: str) -> _Slot:
-        # One operation of a dict, which threads may share.
-        return self._slots.setdefault(name, _Slot())
+        # Each is one operation of a dict, which threads may share.
+        return self._slots.get(name) or self._slots.setdefault(name, _Slot())
 
     def _open(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
         with slot.lock:
@@ -275,9 +275,9 @@ class Indexes:
         slot = self._slot(name)
         with slot.lock:
             slot.index, slot.saved_watermark = None, 0
-            slot.asked, slot.is_tried = Asked(), False
             with slot.files:
                 slot.version += 1
+                slot.asked, slot.is_tried = Asked(), False
                 remove_snapshot(self._path(name))
 
     # Folding
@@ -320,17 +320,18 @@ class Indexes:
         """Find the effort of a graph with what was asked, if it was not yet, and there is enough."""
         slot = self._slot(dataset.index_name)
         with slot.remaking:
-            version, index = slot.version, slot.index
-            if index is None or not index.has_graph or slot.is_tried or not slot.asked.is_enough:
+            version, index, asked = slot.version, slot.index, slot.asked.queries()
+            if index is None or not index.has_graph or slot.is_tried or len(asked) < ENOUGH:
                 return
-            effort = index.find_effort(slot.asked.queries(), lambda: self._folds.check(0, 1))
-            slot.is_tried = True
+            effort = index.find_effort(asked, lambda: self._folds.check(0, 1))
             with slot.files:
-                if slot.version == version:
-                    try:
-                        note_effort(self._path(dataset.index_name), effort)
-                    except OSError as error:
-                        _warn_not_written(self._path(dataset.index_name), error)
+                if slot.version != version:
+                    return
+                slot.is_tried = True
+                try:
+                    note_effort(self._path(dataset.index_name), effort)
+                except OSError as error:
+                    _warn_not_written(self._path(dataset.index_name), error)
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
         """Make the index again from the store, while the old one goes on being searched.

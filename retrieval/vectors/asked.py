@@ -26,10 +26,6 @@ class Asked:
                 del self._queries[next(iter(self._queries))]
             return count < len(self._queries) == ENOUGH
 
-    @property
-    def is_enough(self) -> bool:
-        return len(self._queries) >= ENOUGH
-
     def queries(self) -> Embeddings:
         """(n, dim) of those that there are."""
         with self._state:

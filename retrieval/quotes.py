@@ -4,28 +4,26 @@ A quote that is dropped never makes room for a worse one within the same budget,
 says what it was made by.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
 from retrieval.types import Decision, Quote, Record, RecordDraft
 
-
-class _LettersAndDigits(dict[int, int | None]):
-    """For ``str.translate``, which takes half the time of a regular expression; asks about each character once."""
-
-    def __missing__(self, code: int) -> int | None:
-        kept = self[code] = code if chr(code).isalnum() else None
-        return kept
-
-
-_LETTERS_AND_DIGITS = _LettersAndDigits()
+_ASCII_MARKS = {code: None for code in range(128) if not chr(code).isalnum()}
+_MARKS = re.compile(r"[\W_]+")
 
 
 def content_key(record: Record | RecordDraft) -> str:
     """Equal for records that differ in nothing but spaces and punctuation."""
     text = record.q + record.a
-    return text.translate(_LETTERS_AND_DIGITS) or text
+    return _letters_and_digits(text) or text
+
+
+def _letters_and_digits(text: str) -> str:
+    # Translating is twenty times as quick as the expression where all is ASCII, and half as quick where it is not.
+    return text.translate(_ASCII_MARKS) if text.isascii() else _MARKS.sub("", text)
 
 
 HEAD = 24
@@ -35,7 +33,7 @@ HEAD = 24
 def _content_head(record: Record) -> str:
     """Equal for records of equal :func:`content_key`, and quicker to have."""
     text = record.q + record.a
-    head = text[: 2 * HEAD].translate(_LETTERS_AND_DIGITS)
+    head = _letters_and_digits(text[: 2 * HEAD])
     return (head if len(head) >= HEAD else content_key(record))[:HEAD]
 
 
@@ -112,7 +110,8 @@ class Budgets:
 
     def _keep(self, quote: Quote, tokens: int) -> None:
         self.kept.append(quote)
-        self._sources[quote.record.collection_id] += 1
+        if self.per_source is not None:
+            self._sources[quote.record.collection_id] += 1
         self._tokens = tokens
         if len(self.kept) == self.top_k:
             self.is_full, self._full_by = True, "topK"

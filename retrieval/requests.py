@@ -8,8 +8,10 @@ def check_request(request: SearchRequest) -> None:
     """Raises InvalidRequest for the first value out of range."""
     if not request.text.strip():
         raise InvalidRequest("the question is empty: give some text to search for", "text")
-    if any("\ud800" <= character <= "\udfff" for character in request.text):
-        raise InvalidRequest("the question is not valid Unicode text: give it in UTF-8", "text")
+    try:
+        request.text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("the question is not valid Unicode text: give it in UTF-8", "text") from None
     if not request.dataset_ids:
         raise InvalidRequest("no dataset to search in was named", "datasetId")
     for name, value in (

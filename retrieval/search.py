@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -229,7 +230,8 @@ class Searcher:
             hits = self._hits(channel, request.text, count, places, least)
             budgets = _budgets(request, similarity, filtered_by)
             with self.stages.of("read"):
-                decisions = _decide(self._quotes(hits, channel, missing), budgets, request)
+                quotes = self._quotes(hits, channel, missing, request.top_k)
+                decisions = _decide(quotes, budgets, request)
             is_over = len(hits) < count or (filtered_by is not None and hits[-1].score < similarity)
             if budgets.is_full or is_over:
                 return _Outcome(budgets, decisions)
@@ -259,13 +261,15 @@ class Searcher:
         """(1, dim), by the model of the place."""
         return self._models.of(place.dataset).queries.embed(text)
 
-    def _quotes(self, hits: Sequence[Hit], channel: Channel, missing: list[int]) -> Iterator[Quote]:
+    def _quotes(
+        self, hits: Sequence[Hit], channel: Channel, missing: list[int], top_k: int | None = None
+    ) -> Iterator[Quote]:
         """A quote for each record, scored by its best passage; records are read as they are asked for.
 
-        Hits whose records were deleted since are noted in ``missing``.
+        Hits whose records were deleted since are noted in ``missing``. Most often ``top_k`` of them are enough.
         """
         seen: set[str] = set()
-        for page in batched(hits, PAGE):
+        for page in chain(batched(hits[:top_k], PAGE), batched(hits[top_k or len(hits) :], PAGE)):
             sources = self._store.sources_of([hit.passage_id for hit in page])
             for hit in page:
                 record, collection_name = sources.get(hit.passage_id, (None, ""))

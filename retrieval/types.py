@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Generic, Literal, TypeVar
+from types import MappingProxyType
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -198,9 +199,8 @@ class EmbeddedDraft:
     record_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A stored q/a pair: what is quoted. ``tokens`` counts its text in cl100k_base."""
+class Record(NamedTuple):
+    """A stored q/a pair: what is quoted. ``tokens`` counts its text in cl100k_base. Searches make many."""
 
     id: str
     dataset_id: str
@@ -212,7 +212,10 @@ class Record:
     updated_at: datetime
     key: str = ""
     title: str = ""
-    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, object] = MappingProxyType({})
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def text(self) -> str:
@@ -307,9 +310,8 @@ class Document:
     body: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage found by an index, with its raw score."""
+class Hit(NamedTuple):
+    """A passage found by an index, with its raw score. Searches make many."""
 
     passage_id: int
     score: float
@@ -370,7 +372,10 @@ class Quote:
 
     def score_of(self, type_: str) -> float | None:
         """Its score of a type, if it has one."""
-        return next((score.value for score in self.scores if score.type == type_), None)
+        for score in self.scores:
+            if score.type == type_:
+                return score.value
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,8 +448,7 @@ MAX_LIMIT = 20_000
 """The largest token budget of one search."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What became of a quote that was looked at.
 
     Args:

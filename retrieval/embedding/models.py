@@ -32,6 +32,7 @@ class Models:
 
     def __init__(self, primary: Embedder, others: Sequence[Embedder] = ()) -> None:
         self._models = tuple(_with_memory(embedder) for embedder in (primary, *others))
+        self._bound: dict[ModelBinding, Model] = {}
 
     @property
     def primary(self) -> Model:
@@ -60,8 +61,12 @@ class Models:
             ModelMismatch: none of the process is.
             EmbedderUnavailable: the one of that name cannot be loaded.
         """
+        known = self._bound.get(dataset.model)
+        if known is not None:
+            return known
         for model in self._models:
             if model.embedder.name == dataset.model.name and model.binding == dataset.model:
+                self._bound[dataset.model] = model
                 return model
         bound, present = _described(dataset.model), _described(self.primary.binding)
         others = "".join(f", {name}" for name in self.names[1:])

@@ -8,6 +8,7 @@ from collections.abc import Collection as AnyOf
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ _KNOWN = "SELECT key, id, known_as, content_hash, metadata FROM records"
 _DOCUMENT = "SELECT kind, id, grouped_by, seq, body FROM documents"
 _SEARCHED = "p.edition = (SELECT edition FROM datasets WHERE key = p.dataset_key)"
 _GIVEN = "(SELECT value FROM json_each(?))"
+_SOURCES = f"""SELECT p.id, c.name, {_RECORD} FROM passages p JOIN records r ON r.key = p.record_key
+    {_OF_COLLECTION} WHERE p.id IN {_GIVEN}"""
 
 
 class SqliteStore:
@@ -440,11 +443,7 @@ class SqliteStore:
         return [row[0] for row in rows]
 
     def sources_of(self, passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
-        rows = self._rows(
-            f"""SELECT p.id, c.name, {_RECORD} FROM passages p JOIN records r ON r.key = p.record_key
-            {_OF_COLLECTION} WHERE p.id IN {_GIVEN}""",
-            json.dumps(list(passage_ids)),
-        )
+        rows = self._rows(_SOURCES, json.dumps(list(passage_ids)))
         return {row[0]: (_record(row[2:]), row[1]) for row in rows}
 
     def passages_of(self, record_ids: Sequence[str]) -> dict[str, tuple[Passage, ...]]:
@@ -805,7 +804,9 @@ def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+@lru_cache(maxsize=1024)
 def _moment(ms: int) -> datetime:
+    """Remembered, as the records of a batch have one."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 

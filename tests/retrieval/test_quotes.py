@@ -1,5 +1,6 @@
 """Repeats, threshold and budgets: what becomes of each quote, and why."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -85,6 +86,13 @@ def test_records_that_differ_in_spaces_and_punctuation_are_repeats(left: Record,
 )
 def test_records_that_differ_in_more_are_not_repeats(left: Record, right: Record) -> None:
     assert content_key(left) != content_key(right)
+
+
+def test_contents_are_letters_and_digits_in_every_script() -> None:
+    every = "".join(map(chr, (*range(0xD800), *range(0xE000, sys.maxunicode + 1))))
+    assert content_key(record(every)) == "".join(filter(str.isalnum, every))
+    ascii_only = every[:128]
+    assert content_key(record(ascii_only)) == "".join(filter(str.isalnum, ascii_only))
 
 
 def test_the_best_of_each_content_is_no_repeat() -> None:

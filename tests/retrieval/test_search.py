@@ -3,7 +3,7 @@
 import math
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from retrieval.errors import InvalidRequest
 from retrieval.library import Library
 from retrieval.rerank import Reranker
 from retrieval.rerank.endpoint import EndpointReranker
-from retrieval.search import FIRST_CANDIDATES, POOL, RERANKED
+from retrieval.search import FIRST_CANDIDATES, PAGE, POOL, RERANKED
 from retrieval.types import (
     Collection,
     CollectionMatch,
     Extension,
+    Record,
     RecordDraft,
     SearchMode,
     SearchRequest,
@@ -272,6 +273,36 @@ def test_per_source_is_the_most_of_one_collection(dial: Library, mode: SearchMod
     for most, ids in expected.items():
         assert ids_of(ask(dial, many, mode=mode, per_source=most)) == ids
         assert ids_of(ask(dial, many, mode=mode, per_source=most, top_k=2)) == ids[:2]
+
+
+@pytest.mark.parametrize(
+    ("top_k", "read"),
+    [
+        (1, [1]),
+        (2, [2, PAGE]),
+        (5, [5, PAGE]),
+        (PAGE + 4, [PAGE, 4, 20 - PAGE - 4]),
+        (None, [PAGE, 20 - PAGE]),
+    ],
+)
+def test_no_more_records_are_read_than_are_wanted(
+    dial: Library, monkeypatch: pytest.MonkeyPatch, top_k: int | None, read: list[int]
+) -> None:
+    """The second of 20 repeats the first."""
+    counts: list[int] = []
+    sources_of = dial.store.sources_of
+
+    def noting(passage_ids: Sequence[int]) -> dict[int, tuple[Record, str]]:
+        counts.append(len(passage_ids))
+        return sources_of(passage_ids)
+
+    collection = new_collection(dial)
+    texts = ["same @0.9", "same! @0.9", *(f"{number} @0.{80 - number}" for number in range(18))]
+    ids = add(dial, collection, *texts)
+    monkeypatch.setattr(dial.store, "sources_of", noting)
+    found = ask(dial, collection, mode="embedding", top_k=top_k)
+    assert ids_of(found) == [ids[0], *ids[2:]][:top_k]
+    assert counts == read
 
 
 def test_per_source_looks_behind_a_crowd(dial: Library) -> None:

@@ -143,5 +143,6 @@ def _scores_of_others(library: Library, dataset_id: str, top_k: int, asked: _Ask
         asked.text, (dataset_id,), similarity=0.0, limit=MAX_LIMIT, top_k=top_k + 1, mode="embedding"
     )
     own = content_key(asked.record)
-    quotes = [quote for quote in library.search(request).quotes if content_key(quote.record) != own]
+    found = library.search(request, is_asked=False)
+    quotes = [quote for quote in found.quotes if content_key(quote.record) != own]
     return [quote.score for quote in quotes[:top_k]]

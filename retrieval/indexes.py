@@ -23,10 +23,8 @@ from retrieval.failing import Failing
 from retrieval.store import Store, dataset_of_index, drain
 from retrieval.types import (
     Changes,
-    CollectionFilter,
     Dataset,
     Embeddings,
-    Hit,
     IndexDifferences,
     IndexStatus,
     PassageBlock,
@@ -38,7 +36,6 @@ from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, OnStep, VectorInd
 from retrieval.vectors.snapshot import (
     check_snapshot,
     load_snapshot,
-    note_effort,
     read_manifest,
     remove_snapshot,
     save_snapshot,
@@ -52,10 +49,15 @@ SAMPLE = 16
 REST_S, LONGEST_S = 30.0, 900.0
 """How long nothing has to be added before an index is folded, and how long it waits for that at most. A scan of what
 an import adds in a quarter of an hour takes a few milliseconds; a graph that is folded as it grows, up to 100,000
-passages, takes 57 s of processor time from an import beside it, a fourteenth of what embedding them takes."""
+passages, took 57 s of processor time from an import beside it, a fourteenth of what embedding them takes; its effort was
+found with 200 passages then, and is with 600 now, some 3 s more for each fold of 100,000."""
 
 
 _NOTHING: PassageIds = np.empty(0, dtype=np.int64)
+
+
+class _Discarded(Exception):
+    """The index under trial is not searched any more."""
 
 
 @dataclass
@@ -79,8 +81,6 @@ class _Slot:
     folding: float | None = None
     """The share that is done of the fold under way."""
     asked: Asked = field(default_factory=Asked)
-    is_tried: bool = False
-    """Whether the effort of the graph was found with what was asked."""
 
 
 class Indexes:
@@ -131,28 +131,23 @@ class Indexes:
         return index
 
     def _look_after(self, name: str, index: VectorIndex) -> None:
-        if index.is_fold_due or index.is_slow_in_file:
+        is_to_try = index.has_graph and self._slot(name).asked.is_due
+        if index.is_fold_due or index.is_slow_in_file or is_to_try:
             self._folds.put(name)
         self._keep_to_memory(name)
 
-    def search(
-        self,
-        dataset: Dataset,
-        question: str,
-        query: Embeddings,
-        top_k: int,
-        similarity: float,
-        collections: CollectionFilter | None,
-    ) -> list[Hit]:
-        """What :meth:`VectorIndex.search` finds for a question, whose embedding (1, dim) is ``query``.
+    def note_question(self, dataset: Dataset, question: str, embed: Callable[[str], Embeddings]) -> None:
+        """What was asked. Once there is enough of it, the effort of a graph is found with it.
 
-        It is remembered, and once there are enough of them the effort of a graph is found with them.
+        Args:
+            embed: gives (1, dim); called for what is new.
         """
-        index = self.get(dataset)
         slot = self._slot(dataset.index_name)
-        if index.has_graph and slot.asked.note(question, query):
+        index, asked = slot.index, slot.asked
+        if index is None or not index.has_graph or question in asked:
+            return
+        if asked.note(question, embed(question)[0]):
             self._folds.put(dataset.index_name)
-        return index.search(query, top_k, similarity, collections)[0]
 
     def refresh(self, dataset: Dataset) -> None:
         """Load the index or bring it up to date, where changes were not published to it."""
@@ -170,6 +165,8 @@ class Indexes:
 
     def _load(self, dataset: Dataset, slot: _Slot) -> VectorIndex:
         started = time.perf_counter()
+        if not len(slot.asked):
+            slot.asked = Asked.load(self._path(dataset.index_name), dataset.model.dim)
         index = self._from_snapshot(dataset, is_mapped=True)
         from_snapshot = len(index)
         slot.saved_watermark = index.watermark
@@ -193,12 +190,14 @@ class Indexes:
 
     def _from_snapshot(self, dataset: Dataset, is_mapped: bool) -> VectorIndex:
         """What was saved last, or an empty index; not yet up to date."""
-        path = self._path(dataset.index_name)
-        with self._slot(dataset.index_name).files:
+        path, slot = self._path(dataset.index_name), self._slot(dataset.index_name)
+        with slot.files:
             loaded = load_snapshot(path, dataset.model, self._store.last_sequence(), is_mapped)
         if loaded:
             index = VectorIndex(dataset.model.dim, self._policy, *loaded)
             if self._is_of_this_store(dataset, index):
+                if index.has_graph and slot.asked.effort:
+                    index.effort = slot.asked.effort
                 return index
             logger.warning("the index snapshot %s is not of this store: rebuilding it from the store", path)
         return VectorIndex(dataset.model.dim, self._policy)
@@ -277,7 +276,7 @@ class Indexes:
             slot.index, slot.saved_watermark = None, 0
             with slot.files:
                 slot.version += 1
-                slot.asked, slot.is_tried = Asked(), False
+                slot.asked = Asked()
                 remove_snapshot(self._path(name))
 
     # Folding
@@ -319,19 +318,34 @@ class Indexes:
     def _try_with_asked(self, dataset: Dataset) -> None:
         """Find the effort of a graph with what was asked, if it was not yet, and there is enough."""
         slot = self._slot(dataset.index_name)
-        with slot.remaking:
-            version, index, asked = slot.version, slot.index, slot.asked.queries()
-            if index is None or not index.has_graph or slot.is_tried or len(asked) < ENOUGH:
+        with slot.remaking, suppress(_Discarded):
+            version, index, asked = slot.version, slot.index, slot.asked
+            if index is None or not index.has_graph or not asked.is_due:
                 return
-            effort = index.find_effort(asked, lambda: self._folds.check(0, 1))
-            with slot.files:
+
+            def check() -> None:
+                self._folds.check(0, 1)
                 if slot.version != version:
-                    return
-                slot.is_tried = True
-                try:
-                    note_effort(self._path(dataset.index_name), effort)
-                except OSError as error:
-                    _warn_not_written(self._path(dataset.index_name), error)
+                    raise _Discarded
+
+            effort = index.find_effort(asked.queries(), check)
+            self._note_effort(dataset, slot, effort, version)
+
+    def _note_effort(self, dataset: Dataset, slot: _Slot, effort: int, version: int) -> None:
+        """What was found with what was asked is for the graph that there is now, and that is loaded next time."""
+        with slot.lock, slot.files:
+            if slot.version != version:
+                return
+            slot.asked.effort = effort
+            if slot.index is not None and slot.index.has_graph:
+                slot.index.effort = effort
+            self._save_asked(dataset.index_name, slot)
+
+    def _save_asked(self, name: str, slot: _Slot) -> None:
+        try:
+            slot.asked.save(self._path(name))
+        except OSError as error:
+            _warn_not_written(self._path(name), error)
 
     def rebuild(self, dataset: Dataset, on_step: OnStep = lambda done, total: None) -> None:
         """Make the index again from the store, while the old one goes on being searched.
@@ -366,9 +380,10 @@ class Indexes:
                 copy = self._catch_up(dataset, begin(), note_step)
                 asked = slot.asked.queries()
                 copy.seal(note_step, asked)
-                slot.is_tried = len(asked) >= ENOUGH
                 self._store_snapshot(dataset, slot, copy, version)
                 self._put_in_place(dataset, slot, copy, version)
+                if copy.has_graph and len(asked) >= ENOUGH:
+                    self._note_effort(dataset, slot, copy.effort, version)
             finally:
                 slot.folding = None
 
@@ -446,6 +461,8 @@ class Indexes:
             # A rebuild that another thread has begun ends at its next step.
             with slot.remaking, slot.lock:
                 self._save(name, slot)
+                if not slot.asked.is_saved:
+                    self._save_asked(name, slot)
 
     def _path(self, name: str) -> Path:
         return self._folder / name

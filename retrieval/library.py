@@ -484,21 +484,28 @@ class Library:
             )
         return self.bound_dataset(collection.dataset_id)
 
-    def search(self, request: SearchRequest) -> SearchResult:
+    def search(self, request: SearchRequest, *, is_asked: bool = True) -> SearchResult:
         """Find quotes; see :mod:`.search`.
+
+        Args:
+            is_asked: whether somebody wants to know: the effort of graphs is found with what was asked.
 
         Raises:
             InvalidRequest: a value of the request is out of range.
             DatasetNotFound, ModelMismatch, EmbedderUnavailable, StoreUnavailable
         """
         check_request(request)
-        return self._changes.in_one_edition(lambda: self._search(request))
+        return self._changes.in_one_edition(lambda: self._search(request, is_asked))
 
-    def _search(self, request: SearchRequest) -> SearchResult:
+    def _search(self, request: SearchRequest, is_asked: bool) -> SearchResult:
         started = time.perf_counter()
         datasets = [self.bound_dataset(dataset_id) for dataset_id in dict.fromkeys(request.dataset_ids)]
         with self._searcher.stages.search():
             found = self._searcher.find(request, datasets, self._at_one_moment)
+        if is_asked and request.mode != "fullTextRecall":
+            for dataset in datasets:
+                embed = self.models.of(dataset).queries.embed
+                self._indexes.note_question(dataset, found.phrasings[0], embed)
         return SearchResult(
             quotes=found.quotes,
             request=request,

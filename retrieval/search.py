@@ -248,7 +248,7 @@ class Searcher:
                     query = self._embed(text, place)
                 with self.stages.of("recall"):
                     found.append(
-                        self._vectors.search(place.dataset, text, query, count, least, place.allowed)
+                        self._vectors.get(place.dataset).search(query, count, least, place.allowed)[0]
                     )
         else:
             with self.stages.of("recall"):

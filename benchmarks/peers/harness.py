@@ -197,15 +197,16 @@ def _measure_at(peer: VectorPeer, job: Job) -> dict[str, Any] | None:
     """With the first setting that finds enough, give or take what chance does; ``None`` if none does."""
     for setting in peer.settings:
         peer.use(setting)
-        if _recall_of(peer, job) >= job.least_recall:
+        enough = job.least_recall - BY_CHANCE
+        if _recall_of(peer, job) >= enough:
             measured = _measure(peer, job)
-            if measured["recall_at_10"] >= job.least_recall - BY_CHANCE:
+            if measured["recall_at_10"] >= enough:
                 return {"setting": dict(setting), **measured}
     return None
 
 
 def _measure(peer: VectorPeer, job: Job) -> dict[str, Any]:
-    """Each question once, in rounds of other questions, so that nothing can be remembered."""
+    """Each question once, in rounds of other questions, so that nothing can be remembered within them."""
     for query in job.queries[-WARM_UP:]:
         peer.search(query, job.top_k)
     size = (len(job.queries) - WARM_UP) // ROUNDS

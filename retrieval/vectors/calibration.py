@@ -42,7 +42,7 @@ EFFORTS = tuple(round(64 * 2 ** (step / 8)) for step in range(41))
 def find_effort(codes: Codes, asked: Embeddings, check: Callable[[], None] = lambda: None) -> int:
     """The least of ``EFFORTS`` that reaches ``RECALL`` by a standard error, or the largest.
 
-    Costs a scan for each question. What ``check`` raises, called between them, ends the work.
+    Costs a scan and up to six walks for each question. What ``check`` raises, called between them, ends the work.
 
     Args:
         asked: (n, dim) float32 of unit length; fewer than ``ENOUGH`` decide nothing.
@@ -54,11 +54,10 @@ def find_effort(codes: Codes, asked: Embeddings, check: Callable[[], None] = lam
         worst.append(codes.scan(query, top_k).scores[top_k - 1] - TOLERANCE)
 
     def is_enough(effort: int) -> bool:
-        check()
-        found = [
-            np.count_nonzero(codes.walk(query, top_k, effort).scores >= score) / top_k
-            for query, score in zip(queries, worst, strict=True)
-        ]
+        found = []
+        for query, score in zip(queries, worst, strict=True):
+            check()
+            found.append(np.count_nonzero(codes.walk(query, top_k, effort).scores >= score) / top_k)
         return bool(np.mean(found) - np.std(found) / len(found) ** 0.5 >= RECALL)
 
     return EFFORTS[bisect_left(EFFORTS[:-1], True, key=is_enough)]

@@ -135,8 +135,8 @@ class VectorIndex:
     ) -> list[list[Hit]]:
         """Find the passages most similar to each query.
 
-        Exact while there is no graph. With one, the sealed part is walked with an effort at which the
-        questions that were asked found 98 % of their true ten best (:mod:`.calibration`); where a scan costs
+        Exact while there is no graph. With one, the sealed part is walked with an effort at which questions
+        that were asked, or were made, found 98 % of their true ten best (:mod:`.calibration`); where a scan costs
         less, as under a filter that lets little through, and where a walk does not find ``top_k``,
         it is scanned. (Less effort for queries that look easy, and more for the others, was tried:
         at equal recall it saves nothing.)
@@ -192,14 +192,22 @@ class VectorIndex:
             self._sealed = self._gather(Part(with_graph(self.dim)), on_step)
         self._flat = Part(Codes(self.dim))
         if self.has_graph:
-            self.find_effort(asked, lambda: on_step(total, total))
+            self.effort = self.find_effort(asked, lambda: on_step(total, total))
             self._sealed.arrange()
         self._sealed.codes.rest()
 
+    @property
+    def effort(self) -> int:
+        """Of walks along the graph; 0 without one. May be set beside searches."""
+        return self._sealed.codes.effort
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        self._sealed.codes.effort = value
+
     def find_effort(self, asked: Embeddings, check: Callable[[], None] = lambda: None) -> int:
-        """Find the effort of the graph with questions, (n, dim), beside searches. Raises what ``check`` does."""
-        effort = self._sealed.codes.effort = find_effort(self._sealed.codes, asked, check)
-        return effort
+        """What walks along the graph take, by questions of (n, dim). Beside searches. Raises what ``check`` does."""
+        return find_effort(self._sealed.codes, asked, check)
 
     def exact_part(self) -> tuple[Part, int]:
         """A copy of everything in one part without a graph, and its watermark."""

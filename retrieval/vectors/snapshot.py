@@ -2,8 +2,7 @@
 
     <folder>/<name>.codes   the codes and their graph, as FAISS writes them; mapped when loaded
     <folder>/<name>.npz     ids, collection keys, marks on the removed and nodes, as columns
-    <folder>/manifest.json  format, model, counts, watermark, and of each file its length and CRC-32; the effort of
-                            walks, if it was found after the files were written
+    <folder>/manifest.json  format, model, counts, watermark, and of each file its length and CRC-32
 
 Files are written beside those in use and synced; the manifest is replaced last, by renaming, so that
 it always names whole files. Files that it does not name are left-overs and are removed.
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.types import ModelBinding, new_id
+from retrieval.vectors.asked import ASKED_FILE
 from retrieval.vectors.codes import Codes
 from retrieval.vectors.part import Part
 
@@ -90,18 +90,8 @@ def save_snapshot(part: Part, watermark: int, model: ModelBinding, folder: Path)
         "written_at": int(time.time()),
         "files": files,
     }
-    _write_manifest(folder, manifest)
+    _replace(folder / MANIFEST, json.dumps({**manifest, "crc32": _crc_of(manifest)}, indent=2))
     _remove_others(folder, files)
-
-
-def note_effort(folder: Path, effort: int) -> None:
-    """Let walks along the graph that is loaded next time take this effort, if there is one. Raises OSError."""
-    try:
-        manifest = _read_manifest(folder)
-    except DAMAGE:
-        return
-    if manifest["has_graph"]:
-        _write_manifest(folder, {**manifest, "effort": effort})
 
 
 def load_snapshot(
@@ -167,8 +157,6 @@ def _load(folder: Path, model: ModelBinding, last_sequence: int, is_mapped: bool
         part = Part.of_rows(Codes.read(codes_path, is_mapped), **{name: columns[name] for name in COLUMNS})
     if (len(part), part.removed, part.codes.dim) != (manifest["count"], manifest["removed"], model.dim):
         raise Damaged("its files are not those of the manifest")
-    if "effort" in manifest:
-        part.codes.effort = int(manifest["effort"])
     return part, watermark
 
 
@@ -178,10 +166,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.pop("crc32", None) != _crc_of(manifest):
         raise Damaged("its manifest is damaged")
     return manifest
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    _replace(folder / MANIFEST, json.dumps({**manifest, "crc32": _crc_of(manifest)}, indent=2))
 
 
 def _crc_of(manifest: dict[str, Any]) -> int:
@@ -229,7 +213,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _remove_others(folder: Path, names: Iterable[str]) -> None:
-    keep = {MANIFEST, *names}
+    keep = {MANIFEST, ASKED_FILE, *names}
     for path in folder.iterdir():
         if path.name not in keep:
             # Where a mapped file cannot be removed, the next snapshot removes it.

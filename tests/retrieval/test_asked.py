@@ -1,17 +1,18 @@
-"""The questions that are remembered: each once, the last of them."""
+"""The questions that are remembered: each once, the last of them, also by the next process."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval.types import Embeddings
-from retrieval.vectors.asked import Asked
+from retrieval.vectors.asked import ASKED_FILE, Asked
 from retrieval.vectors.calibration import ENOUGH
 
 
 def query(number: int) -> Embeddings:
-    return np.array([[number, 1]], dtype=np.float32)
+    return np.array([number, 1], dtype=np.float32)
 
 
 def numbers(asked: Asked) -> list[int]:
@@ -51,3 +52,45 @@ def test_threads_note_side_by_side() -> None:
         told = sum(pool.map(note, (0, 0, ENOUGH // 2, 5 * ENOUGH)))
     assert told == 1
     assert len(set(numbers(asked))) == ENOUGH
+
+
+@pytest.mark.parametrize("effort", [0, 77])
+def test_it_is_due_until_an_effort_was_found(effort: int) -> None:
+    asked = Asked(effort=effort)
+    for n in range(ENOUGH):
+        assert not asked.is_due
+        asked.note(f"question {n}", query(n))
+    assert asked.is_due == (effort == 0)
+    asked.effort = 77
+    assert not asked.is_due
+
+
+@pytest.mark.parametrize("count", [3, ENOUGH - 1, ENOUGH])
+def test_what_was_saved_is_gone_on_with(tmp_path: Path, count: int) -> None:
+    asked = Asked()
+    for n in range(count):
+        asked.note(f"question {n}", query(n))
+    assert not asked.is_saved
+    asked.effort = 77
+    asked.save(tmp_path)
+    assert asked.is_saved
+
+    again = Asked.load(tmp_path, 2)
+    assert (again.effort, again.is_saved, numbers(again)) == (77, True, list(range(count)))
+    assert again.note("another", query(count)) == (count == ENOUGH - 1)
+    assert numbers(again) == list(range(count + 1))[-ENOUGH:]
+    assert again.queries().dtype == np.float32
+
+
+def test_what_does_not_fit_is_not_loaded(tmp_path: Path) -> None:
+    assert len(Asked.load(tmp_path / "none", 2)) == 0
+    asked = Asked(effort=77)
+    asked.note("question", query(1))
+    asked.save(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    asked.save(tmp_path)
+    assert len(Asked.load(tmp_path, 3)) == Asked.load(tmp_path, 3).effort == 0
+    whole = (tmp_path / ASKED_FILE).read_bytes()
+    for end in (0, 1, len(whole) // 2, len(whole) - 1):
+        (tmp_path / ASKED_FILE).write_bytes(whole[:end])
+        assert len(Asked.load(tmp_path, 2)) == 0

@@ -30,6 +30,7 @@ from retrieval.types import (
     RecordDraft,
     StoredEmbeddings,
 )
+from retrieval.vectors.asked import Asked
 from retrieval.vectors.calibration import ENOUGH
 from retrieval.vectors.codes import Codes
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, VectorIndex
@@ -738,15 +739,16 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
 
 def ask(world: World, dataset: Dataset, first: int, count: int) -> list[float]:
     """As many questions, from that number on; the first components of their embeddings."""
-    queries = np.random.default_rng(first).normal(size=(count, DIM)).astype(np.float32)
+    queries = np.random.default_rng(first).integers(-9, 9, size=(count, 1, DIM)).astype(np.float32)
+    world.indexes.get(dataset)
     for number, query in enumerate(queries, start=first):
-        world.indexes.search(dataset, f"question {number}", query[np.newaxis], 1, -1.0, None)
+        world.indexes.note_question(dataset, f"question {number}", lambda _, query=query: query)
     world.settle()
-    return [float(query[0]) for query in queries]
+    return [float(query[0, 0]) for query in queries]
 
 
 def effort(world: World, dataset: Dataset) -> int:
-    return world.indexes.get(dataset).sealed.codes.effort
+    return world.indexes.get(dataset).effort
 
 
 def test_a_graph_is_tried_with_what_was_asked_once_it_is_enough(
@@ -829,28 +831,104 @@ def test_closing_interrupts_a_trial(
     assert effort(world, dataset) == 65
 
 
-@pytest.mark.parametrize("is_discarded", [True, False])
-def test_an_effort_that_cannot_be_noted_is_used(
+def test_what_was_asked_before_a_restart_counts(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    before = ask(world, dataset, 0, ENOUGH - 10)
+    world.restart()
+    before += ask(world, dataset, ENOUGH, 10)
+    assert (trials.asked[1:], effort(world, dataset)) == ([before], 66)
+    world.restart()
+    world.add(collection, 5)
+    world.indexes.get(dataset)
+    world.settle()
+    assert (trials.asked[2:], effort(world, dataset)) == ([before], 67)
+    assert_folded(world, dataset, 65)
+
+
+def test_what_is_unloaded_before_its_trial_is_tried_when_it_is_back(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    world.indexes.get(dataset)
+    for number in range(ENOUGH):
+        world.indexes.note_question(dataset, f"question {number}", lambda _: np.ones((1, DIM), np.float32))
+    world.indexes.unload(dataset)
+    world.settle()
+    assert len(trials.asked) == 1
+    assert effort(world, dataset) == 65
+    world.settle()
+    assert len(trials.asked) == 2
+    assert effort(world, dataset) == 66
+
+
+def test_what_is_unloaded_and_loaded_during_its_trial_has_the_effort(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+
+    def reload() -> None:
+        world.indexes.unload(dataset)
+        world.indexes.get(dataset)
+
+    trials.on_check = reload
+    ask(world, dataset, 0, ENOUGH)
+    assert effort(world, dataset) == 66
+    world.indexes.unload(dataset)
+    assert effort(world, dataset) == 66
+
+
+def test_a_trial_that_fails_is_made_again(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    folded(world, dataset, collection)
+    trials.on_check = fail
+    ask(world, dataset, 0, ENOUGH)
+    assert effort(world, dataset) == 65
+    trials.on_check = lambda: None
+    world.add(collection, 1)
+    world.settle()
+    assert effort(world, dataset) == 67
+
+
+def test_a_trial_ends_when_its_index_is_discarded(
+    world: World, dataset: Dataset, collection: Collection, trials: Trials
+) -> None:
+    folded(world, dataset, collection)
+    before = world.indexes.get(dataset)
+    trials.on_check = lambda: world.discard(dataset)
+    ask(world, dataset, 0, ENOUGH)
+    assert before.effort == 65
+    assert len(trials.asked) == 2
+    trials.on_check = lambda: None
+    world.indexes.get(dataset)
+    world.settle()
+    assert (trials.asked[2:], effort(world, dataset)) == ([[]], 67)
+
+
+def test_an_effort_that_cannot_be_saved_is_used(
     world: World,
     dataset: Dataset,
     collection: Collection,
     trials: Trials,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    is_discarded: bool,
 ) -> None:
-    def fail(folder: Path, effort: int) -> None:
+    def fail(asked: Asked, folder: Path) -> None:
         raise OSError("the disk is full")
 
     folded(world, dataset, collection)
-    monkeypatch.setattr("retrieval.indexes.note_effort", fail)
-    before = world.indexes.get(dataset)
-    if is_discarded:
-        trials.on_check = lambda: world.discard(dataset)
+    monkeypatch.setattr(Asked, "save", fail)
     with caplog.at_level(logging.WARNING):
         ask(world, dataset, 0, ENOUGH)
-    assert before.sealed.codes.effort == 66
-    assert ("the disk is full" in caplog.text) != is_discarded
+    assert "the disk is full" in caplog.text
+    assert effort(world, dataset) == 66
+    world.indexes.unload(dataset)
+    assert effort(world, dataset) == 66
 
 
 # Reading in

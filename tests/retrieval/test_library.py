@@ -590,6 +590,7 @@ def test_what_was_asked_finds_the_effort_of_a_graph(
         assert [len(asked) for asked in tried] == [0]
         questions = [f"question {number}" for number in range(ENOUGH)]
         for question in questions:
+            library.search(SearchRequest(f"{question}, measured", (dataset.id,), mode=mode), is_asked=False)
             library.search(SearchRequest(question, (dataset.id,), mode=mode))
         library.settle()
         assert len(tried) == 1 + is_tried

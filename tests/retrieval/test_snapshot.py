@@ -24,6 +24,7 @@ from retrieval.types import (
     RecordDraft,
     SearchRequest,
 )
+from retrieval.vectors.asked import Asked
 from retrieval.vectors.codes import Codes
 from retrieval.vectors.index import DEFAULT_FOLDS, FoldPolicy, VectorIndex
 from retrieval.vectors.part import Part
@@ -32,7 +33,6 @@ from retrieval.vectors.snapshot import (
     Manifest,
     check_snapshot,
     load_snapshot,
-    note_effort,
     read_manifest,
     remove_snapshot,
     save_snapshot,
@@ -128,26 +128,13 @@ def assert_refused(folder: Path, caplog: pytest.LogCaptureFixture, model: ModelB
         assert str(folder) in caplog.text
 
 
-@pytest.mark.parametrize("is_mapped", [True, False])
-def test_an_effort_that_was_found_later_is_loaded(folder: Path, twins: Part, is_mapped: bool) -> None:
-    note_effort(folder, 77)
-    note_effort(folder, 99)
-    twins.codes.effort = 99
-    assert_loads(folder, twins, is_mapped=is_mapped)
+def test_what_was_asked_is_kept_beside_the_next_snapshot(folder: Path, twins: Part) -> None:
+    Asked(queries(), effort=77).save(folder)
     save_snapshot(twins, LAST, MODEL, folder)
     assert_loads(folder, twins)
-
-
-def test_an_effort_is_noted_where_there_is_a_graph_alone(tmp_path: Path) -> None:
-    note_effort(tmp_path / "none", 77)
-    assert not (tmp_path / "none").exists()
-    exact = a_part()
-    save_snapshot(exact, LAST, MODEL, tmp_path)
-    note_effort(tmp_path, 77)
-    assert_loads(tmp_path, exact)
-    (tmp_path / MANIFEST).write_text("{}")
-    note_effort(tmp_path, 77)
-    assert (tmp_path / MANIFEST).read_text() == "{}"
+    assert Asked.load(folder, DIM).effort == 77
+    remove_snapshot(folder)
+    assert Asked.load(folder, DIM).effort == 0
 
 
 def names_in(folder: Path) -> set[str]:

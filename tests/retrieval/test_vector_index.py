@@ -925,9 +925,9 @@ def test_the_effort_is_the_least_that_reaches_its_recall(hard: Codes) -> None:
     effort = find_effort(hard, NONE_ASKED)
     queries = noisy(hard, BLUR, 600, seed=32)
     assert effort in EFFORTS[1:-1]
-    # Within what a sample can be off.
+    # Within what samples can be off.
     assert recall_at(hard, queries, effort) >= 0.975
-    assert recall_at(hard, queries, EFFORTS[EFFORTS.index(effort) - 1]) <= 0.985
+    assert recall_at(hard, queries, EFFORTS[EFFORTS.index(effort) - 1]) <= 0.99
 
 
 @pytest.mark.parametrize("noise", [0.2, 3.0])
@@ -947,7 +947,7 @@ def test_a_few_questions_decide_nothing(hard: Codes, count: int) -> None:
 def test_sealing_finds_the_effort_with_what_was_asked(hard: Codes) -> None:
     index = made.index_of(block(hard.at(slice(None))), GRAPHS)
     index.seal(asked=noisy(hard, 0.2, ENOUGH, seed=33))
-    assert index.sealed.codes.effort == EFFORTS[0] < index.find_effort(NONE_ASKED)
+    assert index.effort == EFFORTS[0] < index.find_effort(NONE_ASKED)
 
 
 def test_finding_an_effort_can_be_told_to_end(hard: Codes) -> None:

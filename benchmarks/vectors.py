@@ -170,7 +170,7 @@ def _measure_size(bench: Bench, library: Library, size: int) -> dict[str, Any]:
         "passages": size,
         "recall_at_10": round(recall(_passages(timed.answers[: len(true)]), ids[true].tolist()), 4),
         **timed.percentiles(3),
-        "effort": index.sealed.codes.effort,
+        "effort": index.effort,
         "add_s": round(bench.add_s, 1),
         "records_per_s": round(size / bench.add_s),
         "fold_s": round(bench.fold_s, 1),

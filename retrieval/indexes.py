@@ -379,7 +379,7 @@ class Indexes:
                 note_step(0, 1)
                 copy = self._catch_up(dataset, begin(), note_step)
                 asked = slot.asked.queries()
-                copy.seal(note_step, asked)
+                copy.seal(note_step, asked, lambda: self._folds.check(0, 1))
                 self._store_snapshot(dataset, slot, copy, version)
                 self._put_in_place(dataset, slot, copy, version)
                 if copy.has_graph and len(asked) >= ENOUGH:

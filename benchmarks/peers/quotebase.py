@@ -2,10 +2,11 @@
 
 Everything as it comes, there is nothing to set: the vector index calibrates itself to a recall of 98 %, first by
 questions made of its passages, and in the background by those that it was asked, once they are 1,000. By default is
-before that; for the recall is after it, and opened again, so that no question is remembered. With vectors a search is whole but for the model: the question's known
-embedding is handed over, records are read from SQLite, repeats dropped, tokens counted. With texts a CSV file is
-imported as by `quotebase ingest`, the bundled model runs on OpenVINO, in bf16 where the processor has it. Threads: as
-many as it takes. Each batch is on disk (fsync) before it counts as added; a kill loses nothing that was acknowledged.
+before that; for the recall is after it, and opened again, so that no question is remembered. With vectors a search
+is whole but for the model: the question's known embedding is handed over, records are read from SQLite, repeats
+dropped, tokens counted. With texts a CSV file is imported as by `quotebase ingest`, the bundled model runs on
+OpenVINO, in bf16 where the processor has it. Threads: as many as it takes. Each batch is on disk (fsync) before it
+counts as added; a kill loses nothing that was acknowledged.
 """
 
 from collections.abc import Sequence

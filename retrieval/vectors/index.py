@@ -175,24 +175,28 @@ class VectorIndex:
         # Each list is in order, so that this is a merge.
         return sorted(chain(*lists), key=lambda hit: (-hit.score, hit.passage_id))[:top_k]
 
-    def seal(self, on_step: OnStep = lambda done, total: None, asked: Embeddings = NONE_ASKED) -> None:
+    def seal(
+        self,
+        on_step: OnStep = lambda done, total: None,
+        asked: Embeddings = NONE_ASKED,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Put everything into the sealed part, with a graph if it is large enough for one.
 
         For an index that no other thread uses. A graph that has not lost much takes in the flat
-        part; else a new one is made. ``asked`` are questions to find its effort with.
+        part; else a new one is made. Its effort is then found with the questions ``asked``, which
+        ends with what ``check`` raises.
         """
-        total = len(self)
-        if total <= self._policy.exact_limit:
+        if len(self) <= self._policy.exact_limit:
             self._sealed = self._gather(Part(Codes(self.dim)), on_step)
         elif self.has_graph and self._sealed.removed < self._policy.removed_share * len(self._sealed.ids):
-            total = len(self._flat)
-            for block in _counted(self._flat.blocks(BLOCK), total, on_step):
+            for block in _counted(self._flat.blocks(BLOCK), len(self._flat), on_step):
                 self._sealed.append(block)
         else:
             self._sealed = self._gather(Part(with_graph(self.dim)), on_step)
         self._flat = Part(Codes(self.dim))
         if self.has_graph:
-            self.effort = self.find_effort(asked, lambda: on_step(total, total))
+            self.effort = self.find_effort(asked, check)
             self._sealed.arrange()
         self._sealed.codes.rest()
 

@@ -47,11 +47,16 @@ class Asked:
         """Beside the snapshot, if there is one; whole or not at all. Raises OSError."""
         if not folder.is_dir():
             return
+        # Before it is read: what is noted meanwhile is not in it.
         self.is_saved = True
         beside = folder / f"{ASKED_FILE}.part"
-        with beside.open("wb") as stream:
-            np.savez(stream, queries=self.queries().astype(np.float16), effort=self.effort)
-        beside.replace(folder / ASKED_FILE)
+        try:
+            with beside.open("wb") as stream:
+                np.savez(stream, queries=self.queries().astype(np.float16), effort=self.effort)
+            beside.replace(folder / ASKED_FILE)
+        except OSError:
+            self.is_saved = False
+            raise
 
     def __len__(self) -> int:
         return len(self._queries)

@@ -94,3 +94,16 @@ def test_what_does_not_fit_is_not_loaded(tmp_path: Path) -> None:
     for end in (0, 1, len(whole) // 2, len(whole) - 1):
         (tmp_path / ASKED_FILE).write_bytes(whole[:end])
         assert len(Asked.load(tmp_path, 2)) == 0
+
+
+def test_what_could_not_be_saved_is_still_to_be(tmp_path: Path) -> None:
+    asked = Asked(effort=77)
+    asked.note("question", query(1))
+    (tmp_path / ASKED_FILE).mkdir()
+    with pytest.raises(IsADirectoryError):
+        asked.save(tmp_path)
+    assert not asked.is_saved
+    (tmp_path / ASKED_FILE).rmdir()
+    asked.save(tmp_path)
+    assert asked.is_saved
+    assert numbers(Asked.load(tmp_path, 2)) == [1]

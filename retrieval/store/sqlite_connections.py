@@ -87,7 +87,11 @@ class Connections(AbstractContextManager[sqlite3.Connection]):
 
 
 class _OwnConnection:
-    """A thread's; threads come and go with imports."""
+    """A thread's; threads come and go with imports.
+
+    With the file mapped (``mmap_size``) a search in 100,000 passages takes 690 µs in place of 725, but each thread that
+    searches counts the pages as its own again: a server of 40 threads would be said to take gigabytes.
+    """
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import faiss
 
-from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, efforts, main
 
 LINKS = 32
 
 
 class FaissVectors:
     returns = "rows, scores"
-    settings = tuple({"efSearch": effort} for effort in (32, 48, 64, 96, 128, 192, 256, 320, 384, 512, 1024))
+    settings = efforts("efSearch", 16, 1024)
     server = None
 
     def __init__(self, job: Job) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import hnswlib
 
-from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, efforts, main
 
 
 class HnswlibVectors:
     returns = "rows, scores"
-    settings = tuple({"ef": effort} for effort in (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024))
+    settings = efforts("ef", 16, 1024)
     server = None
 
     def __init__(self, job: Job) -> None:

@@ -14,7 +14,7 @@ import chromadb
 from chromadb.api.client import SharedSystemClient
 from chromadb.utils.embedding_functions import SentenceTransformerEmbeddingFunction
 
-from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main, read_rows, slices
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, efforts, main, read_rows, slices
 
 BATCH = 5_000
 COSINE = {"hnsw": {"space": "cosine"}}
@@ -22,9 +22,7 @@ COSINE = {"hnsw": {"space": "cosine"}}
 
 class ChromaVectors:
     returns = "ids, texts, distances"
-    settings = tuple(
-        {"ef_search": effort} for effort in (100, 150, 200, 300, 400, 500, 600, 700, 800, 1000, 1200, 1600)
-    )
+    settings = efforts("ef_search", 100, 1600)
     server = None
 
     def __init__(self, job: Job) -> None:

@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log2
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -156,6 +158,13 @@ def read_rows(table: Path) -> list[Row]:
         return [Row(row["q"], row["a"]) for row in csv.DictReader(stream)]
 
 
+def efforts(name: str, least: int, most: int) -> tuple[Setting, ...]:
+    """What a walk along a graph may spend, under the peer's name for it, each a tenth more than the one before."""
+    steps = int(8 * log2(most / least))
+    values = [*(round(least * 2 ** (step / 8)) for step in range(steps + 1)), most]
+    return tuple({name: value} for value in dict.fromkeys(values))
+
+
 def slices(count: int, size: int) -> Iterator[slice]:
     """Of ``size`` and less, up to ``count``."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
@@ -194,13 +203,17 @@ def measure_vectors(peer: VectorPeer, job: Job) -> dict[str, Any]:
 
 
 def _measure_at(peer: VectorPeer, job: Job) -> dict[str, Any] | None:
-    """With the first setting that finds enough, give or take what chance does; ``None`` if none does."""
-    for setting in peer.settings:
+    """With the least setting that finds enough, give or take what chance does; ``None`` if none does."""
+
+    def finds_enough(setting: Setting) -> bool:
         peer.use(setting)
-        if _recall_of(peer, job) >= job.least_recall:
-            measured = _measure(peer, job)
-            if measured["recall_at_10"] >= job.least_recall - BY_CHANCE:
-                return {"setting": dict(setting), **measured}
+        return _recall_of(peer, job) >= job.least_recall
+
+    for setting in peer.settings[bisect_left(peer.settings, True, key=finds_enough) :]:
+        peer.use(setting)
+        measured = _measure(peer, job)
+        if measured["recall_at_10"] >= job.least_recall - BY_CHANCE:
+            return {"setting": dict(setting), **measured}
     return None
 
 

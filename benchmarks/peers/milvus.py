@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from pymilvus import DataType, MilvusClient
 
-from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main, slices
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, efforts, main, slices
 
 BATCH = 1_000
 
 
 class MilvusVectors:
     returns = "rows, texts, distances"
-    settings = tuple({"ef": effort} for effort in (16, 32, 64, 96, 128, 192, 256, 320, 384, 512))
+    settings = efforts("ef", 16, 512)
     server = None
 
     def __init__(self, job: Job) -> None:

@@ -14,16 +14,14 @@ import pgserver
 import psycopg
 from pgvector.psycopg import register_vector
 
-from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, main
+from benchmarks.peers.harness import Job, Query, Row, Setting, Vectors, efforts, main
 
 NEAREST = "SELECT row, text, vector <=> %s AS distance FROM bulk ORDER BY distance LIMIT %s"
 
 
 class PostgresVectors:
     returns = "rows, texts, distances"
-    settings = tuple(
-        {"ef_search": effort} for effort in (60, 80, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
-    )
+    settings = efforts("ef_search", 40, 1000)
 
     def __init__(self, job: Job) -> None:
         server = pgserver.get_server(job.place)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.peers.harness import (
     Row,
     Setting,
     Vectors,
+    efforts,
     find_runs,
     measure_texts,
     measure_vectors,
@@ -111,6 +113,14 @@ def test_the_first_setting_that_finds_enough_is_taken(data: Path, least: float, 
     assert measured["same_recall"]["setting"] == {"best": best}
     assert measured["same_recall"]["recall_at_10"] == pytest.approx(best / TOP_K, abs=1e-4)
     assert measured["same_recall"]["asked"] == 180  # all but those that it is warmed up with
+
+
+@pytest.mark.parametrize(("least", "most"), [(16, 1024), (40, 1000), (100, 1600)])
+def test_efforts_are_close_to_each_other(least: int, most: int) -> None:
+    values = [setting["ef"] for setting in efforts("ef", least, most)]
+
+    assert (values[0], values[-1]) == (least, most)
+    assert all(1 < after / before < 1.15 for before, after in pairwise(values))
 
 
 def test_a_recall_that_no_setting_reaches_is_said(data: Path) -> None:

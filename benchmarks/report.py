@@ -15,7 +15,8 @@ from retrieval.types import ModelBinding
 
 PACKAGES = ("quotebase", "faiss-cpu", "numpy", "openvino", "tokenizers", "tantivy")
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks/results"
 QUICK = "quick"
 """Beside the results: what ``--quick`` measured, which no table shows."""
 
@@ -28,7 +29,7 @@ def make_report(
 ) -> dict[str, Any]:
     """A report with its provenance; ``data`` is the file or folder that was measured on."""
     provenance = {
-        "revision": _revision(),
+        "revision": revision(ROOT),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
@@ -65,15 +66,15 @@ def print_report(report: Mapping[str, Any], as_json: bool) -> None:
         print(f"{name:32} {value:.4f}" if isinstance(value, float) else f"{name:32} {value}")
 
 
-def _revision() -> str:
-    """The commit of this checkout, with a plus if files differ from it."""
-    root = Path(__file__).parent.parent
+def revision(root: Path) -> str:
+    """The commit of a checkout, with a plus if files other than reports differ from it."""
+    git = ["git", "-C", str(root)]  # the PATH's git is meant
+    measured = ["status", "--porcelain", "--", ".", ":(exclude)benchmarks/results"]
     try:
-        git = ["git", "-C", str(root)]  # the PATH's git is meant
         commit = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         )
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, *measured], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")

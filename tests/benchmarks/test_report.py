@@ -1,11 +1,12 @@
 """Every report has one shape and one place."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from benchmarks.report import RESULTS, make_report, publish, result_path
+from benchmarks.report import RESULTS, make_report, publish, result_path, revision
 from retrieval.types import ModelBinding
 
 MODEL = ModelBinding("hash", 8, "abc")
@@ -46,6 +47,31 @@ def test_a_report_says_where_its_figures_come_from(tmp_path: Path) -> None:
     assert set(report["provenance"]) == PROVENANCE
     assert report["provenance"]["model"] == {"name": "hash", "dim": 8, "fingerprint": "abc"}
     assert report["results"] == {"rows": 1}
+
+
+def test_the_revision_is_that_of_what_was_measured(tmp_path: Path) -> None:
+    def git(*told: str) -> str:
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *told], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert revision(tmp_path) == "unknown"
+    git("init", "-q")
+    code, results = tmp_path / "code.py", tmp_path / "benchmarks/results"
+    results.mkdir(parents=True)
+    code.write_text("1")
+    (results / "one.json").write_text("{}")
+    git("add", ".")
+    git("commit", "-qm", "all")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert revision(tmp_path) == commit
+
+    (results / "one.json").write_text("{1}")
+    (results / "two.json").write_text("{}")
+    assert revision(tmp_path) == commit
+    code.write_text("2")
+    assert revision(tmp_path) == f"{commit}+"
 
 
 def test_another_file_has_another_hash(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class VectorPeer(Protocol):
 
     @property
     def settings(self) -> Sequence[Setting]:
-        """Of searches, from the quickest to the most thorough; none if there is nothing to set."""
+        """Of searches, from the quickest to the most thorough, each finding more; none if there is nothing to set."""
 
     @property
     def server(self) -> int | None:

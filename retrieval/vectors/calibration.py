@@ -2,7 +2,7 @@
 
 It is tried with the questions that were asked, once there are enough: nothing that can be made of the passages is as hard
 as they are at every size. Samples of 1,000 questions take an effort of 117 to 128 in 100,000 real q/a passages, and of 215
-in a million that are copies of them with noise; the dataset's own questions 83 and 76; passages that are blurred
+to 256 in a million that are copies of them with noise; the dataset's own questions 83 and 76; passages that are blurred
 into questions, 600 at a time, 197 to 256 and 215.
 
 Until then passages are blurred: noise four fifths as long as the vector itself is added, in directions at random, which

@@ -33,9 +33,9 @@ LINKS = 32
 
 BUILD_EFFORT = 400
 """HNSW's efConstruction. Against 200, walks at the same recall take a fifth less in 100,000 real passages (0.32 ms in place
-of 0.42 at 0.982, with 1,993 questions that are not among them) and a quarter to two fifths less in a million (an effort of
-215 in place of 332 to 431); building takes 1.8 and 1.6 times as long, in the background. 300 brings a third of that, 600
-nothing more. Neither fuller lists of neighbours (``keep_max_size_level0``) nor other headrooms in pruning bring anything."""
+of 0.42 at 0.982, with 1,993 questions that are not among them) and a quarter to two fifths less in a million (efforts of
+215 to 256 in place of 332 to 431); building takes 1.8 and 1.6 times as long, in the background. 300 brings a third of that,
+600 nothing more. Neither fuller lists of neighbours (``keep_max_size_level0``) nor other headrooms in pruning do."""
 
 BLOCK = 2048
 """Vectors added to a graph between two looks at whether to stop: half a second of a large one."""

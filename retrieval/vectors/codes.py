@@ -38,7 +38,7 @@ of 0.42 at 0.982, with 1,993 questions that are not among them) and a quarter to
 600 nothing more. Neither fuller lists of neighbours (``keep_max_size_level0``) nor other headrooms in pruning do."""
 
 BLOCK = 2048
-"""Vectors added to a graph between two looks at whether to stop: half a second of a large one."""
+"""Vectors added to a graph between two looks at whether to stop: about a second of a million."""
 
 BUILD_THREADS: int = faiss.omp_get_max_threads()
 
